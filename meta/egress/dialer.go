@@ -1,0 +1,87 @@
+package egress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"code.dny.dev/ssrf"
+)
+
+// ErrRefused is the failure to connect to an address that is not public and
+// that the configuration does not open.
+var ErrRefused = errors.New("destination refused")
+
+// dialTimeout is shared by the addresses of a name, so that one that swallows
+// packets does not keep the others from being tried.
+const dialTimeout = 15 * time.Second
+
+// azureMetadata is the one metadata service of a cloud at an address that
+// looks public: https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
+var azureMetadata = netip.MustParsePrefix("168.63.129.16/32")
+
+// Dialer connects to what it allows. The address is judged after the name is
+// resolved, as the connection is made, so that neither a name that changes its
+// address nor a redirect gets past it.
+type Dialer struct {
+	allow    Allow
+	open     net.Dialer // connects anywhere
+	guarded  net.Dialer // judges every address first
+	guardian *ssrf.Guardian
+}
+
+// NewDialer returns a Dialer that connects to public addresses and to what
+// allow opens. It resolves names by resolver; nil stands for the system's.
+func NewDialer(allow Allow, resolver *net.Resolver) *Dialer {
+	d := &Dialer{
+		allow: allow,
+		open:  net.Dialer{Timeout: dialTimeout, Resolver: resolver},
+		guardian: ssrf.New(
+			ssrf.WithAnyPort(),
+			ssrf.WithDeniedV4Prefixes(azureMetadata),
+			ssrf.WithAllowedV4Prefixes(allow.v4...),
+			ssrf.WithAllowedV6Prefixes(allow.v6...),
+		),
+	}
+	d.guarded = d.open
+	d.guarded.Control = d.control
+	return d
+}
+
+// DialContext connects to addr, a host and a port. It is meant for
+// [net/http.Transport].
+func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	if d.allow.host(host) {
+		return d.open.DialContext(ctx, network, addr)
+	}
+	return d.guarded.DialContext(ctx, network, addr)
+}
+
+// control judges the address that a socket is about to connect to.
+func (d *Dialer) control(network, address string, _ syscall.RawConn) error {
+	if network != "tcp4" && network != "tcp6" {
+		return fmt.Errorf("%w: %s is not TCP", ErrRefused, network)
+	}
+	addrPort, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return d.check(addrPort.Addr())
+}
+
+// check judges an address. IPv4 within IPv6 is judged as IPv4; a zone, which
+// would hide an address from every prefix, is left out.
+func (d *Dialer) check(addr netip.Addr) error {
+	if err := d.guardian.SafeAddr(addr.Unmap().WithZone("")); err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return nil
+}
