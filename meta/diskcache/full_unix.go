@@ -1,0 +1,13 @@
+//go:build !windows
+
+package diskcache
+
+import (
+	"errors"
+	"syscall"
+)
+
+// IsFull reports whether err is for want of room on the disk.
+func IsFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}

@@ -1,0 +1,7 @@
+//go:build !windows
+
+package diskcache
+
+import "syscall"
+
+const diskFull = syscall.ENOSPC
