@@ -1,0 +1,67 @@
+package fetch
+
+import (
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const png = "\x89PNG\r\n\x1a\n"
+
+func TestTheExtensionTellsTheTypeOfAFile(t *testing.T) {
+	for name, tt := range map[string]struct {
+		name, asked, answered, disposition, contentType, content string
+		want                                                     string
+	}{
+		"the name wins":                  {"a.amr", "/b.silk", "/c.mp3", `attachment; filename="d.wav"`, "audio/ogg", png, "amr"},
+		"then the URL that was asked":    {"", "/b.silk", "/c.mp3", `attachment; filename="d.wav"`, "audio/ogg", png, "silk"},
+		"then the URL that answered":     {"", "/b", "/c.mp3", `attachment; filename="d.wav"`, "audio/ogg", png, "mp3"},
+		"then Content-Disposition":       {"", "/b", "/c", `attachment; filename="d.wav"`, "image/gif", png, "wav"},
+		"then the media type":            {"", "/b", "/c", "inline", "image/gif", png, "gif"},
+		"with parameters":                {"", "/", "/", "", "text/html; charset=utf-8", png, "html"},
+		"then the content":               {"", "/", "/", "", "application/octet-stream", png, "png"},
+		"and nothing is binary":          {"", "/", "/", "", "", "\x00\x01", "bin"},
+		"the encoded name is the better": {"", "/", "/", `attachment; filename="x.txt"; filename*=UTF-8''%E4%B8%AD.pdf`, "", "", "pdf"},
+		"lower case":                     {"A.JPG", "/", "/", "", "", "", "jpg"},
+		"the last of two":                {"a.tar.gz", "/", "/", "", "", "", "gz"},
+		"directories do not count":       {"../../etc/x.d/passwd", "/b.txt", "/", "", "", "", "txt"},
+		"ten characters":                 {"a.abcdefghij", "/", "/", "", "", "", "abcdefghij"},
+		"not eleven":                     {"a.abcdefghijk", "/b.txt", "/", "", "", "", "txt"},
+		"not Chinese":                    {"a.图片", "/b.txt", "/", "", "", "", "txt"},
+		"not a stream of NTFS":           {"a.txt:evil.exe:x", "/b.txt", "/", "", "", "", "txt"},
+		"not a path":                     {`a.b\..\c.d/`, "/b.txt", "/", "", "", "", "txt"},
+		"a dot at the end is none":       {"a.", "/b.txt", "/", "", "", "", "txt"},
+		"nor a broken disposition":       {"", "/", "/", `attachment; filename=`, "image/gif", "", "gif"},
+		"nor an unknown type":            {"", "/", "/", "", "x/y", png, "png"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			resp := &http.Response{
+				Request: &http.Request{URL: &url.URL{Path: tt.answered}},
+				Header:  http.Header{"Content-Disposition": {tt.disposition}, "Content-Type": {tt.contentType}},
+			}
+			req := Request{URL: &url.URL{Path: tt.asked}, Name: tt.name}
+			if got := extension(req, resp, strings.NewReader(tt.content)); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+var goodExtension = regexp.MustCompile(`^[a-z0-9]{1,10}$`)
+
+func FuzzExtension(f *testing.F) {
+	f.Add("a.png", "/b.jpg", `attachment; filename*=UTF-8''%2e%2e%2fx`, "image/png", png)
+	f.Add("a.\x00", "/../x.", `attachment; filename="\..\"`, "x/y;z", "<html>")
+	f.Fuzz(func(t *testing.T, name, path, disposition, contentType, content string) {
+		resp := &http.Response{
+			Request: &http.Request{URL: &url.URL{Path: path}},
+			Header:  http.Header{"Content-Disposition": {disposition}, "Content-Type": {contentType}},
+		}
+		got := extension(Request{URL: &url.URL{}, Name: name}, resp, strings.NewReader(content))
+		if !goodExtension.MatchString(got) {
+			t.Errorf("got %q", got)
+		}
+	})
+}

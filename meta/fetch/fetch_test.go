@@ -1,0 +1,375 @@
+package fetch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/onebot-caddy/onebot-meta/meta/diskcache"
+	"github.com/onebot-caddy/onebot-meta/meta/egress"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// newClient returns a client with limits that no test reaches unless change
+// lowers them.
+func newClient(t *testing.T, change func(*Options)) *Client {
+	t.Helper()
+	opts := Options{
+		MaxSize:       1 << 20,
+		Timeout:       time.Minute,
+		StallTimeout:  time.Minute,
+		MaxConcurrent: 4,
+		MaxRedirects:  3,
+		Dial:          new(net.Dialer).DialContext,
+		UserAgent:     "test",
+	}
+	if change != nil {
+		change(&opts)
+	}
+	c := New(diskcache.New(filepath.Join(t.TempDir(), "cache")), opts)
+	t.Cleanup(c.Close)
+	return c
+}
+
+// serve starts an origin and returns its URL.
+func serve(t *testing.T, handler http.HandlerFunc) string {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func fetch(t *testing.T, c *Client, rawURL string, headers ...string) (Result, error) {
+	t.Helper()
+	u, err := ParseURL(rawURL)
+	if err != nil {
+		return Result{}, err
+	}
+	header, err := ParseHeaders(headers)
+	if err != nil {
+		return Result{}, err
+	}
+	return c.Fetch(t.Context(), Request{URL: u, Header: header})
+}
+
+func TestAFileIsStoredAsItWasSent(t *testing.T) {
+	content := bytes.Repeat([]byte("0123456789abcdef"), 10_000)
+	for name, handler := range map[string]http.HandlerFunc{
+		"with a length": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", fmt.Sprint(len(content)))
+			w.Write(content)
+		},
+		"chunked": func(w http.ResponseWriter, _ *http.Request) {
+			w.Write(content[:1000])
+			w.(http.Flusher).Flush()
+			w.Write(content[1000:])
+		},
+		"until the connection ends": func(w http.ResponseWriter, _ *http.Request) {
+			conn := hijack(w)
+			defer conn.Close()
+			fmt.Fprintf(conn, "HTTP/1.0 200 OK\r\n\r\n%s", content)
+		},
+		"compressed without being asked": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			w.Write(content)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClient(t, nil)
+			result, err := fetch(t, c, serve(t, handler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := os.ReadFile(result.Path)
+			if err != nil || !bytes.Equal(got, content) || result.Size != int64(len(content)) {
+				t.Errorf("stored %d bytes, said %d, want %d: %v", len(got), result.Size, len(content), err)
+			}
+		})
+	}
+}
+
+func TestWhatGoesWrongIsToldApartAndLeavesNothing(t *testing.T) {
+	for name, tt := range map[string]struct {
+		handler http.HandlerFunc
+		change  func(*Options)
+		want    Error
+	}{
+		"a status of no success": {
+			handler: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "secret", http.StatusServiceUnavailable) },
+			want:    Error{Kind: BadStatus, Detail: "503"},
+		},
+		"a part that nobody asked for": {
+			handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(206); io.WriteString(w, "part") },
+			want:    Error{Kind: BadStatus, Detail: "206"},
+		},
+		"a redirect to nowhere": {
+			handler: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(302) },
+			want:    Error{Kind: BadStatus, Detail: "302"},
+		},
+		"a redirect to another scheme": {
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Location", "file:///etc/passwd")
+				w.WriteHeader(302)
+			},
+			want: Error{Kind: BadRedirect, Detail: "127.0.0.1"},
+		},
+		"a redirect to an address in disguise": {
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Location", "http://2130706433/")
+				w.WriteHeader(302)
+			},
+			want: Error{Kind: BadRedirect, Detail: "127.0.0.1"},
+		},
+		"redirects without end": {
+			handler: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/again", http.StatusFound) },
+			want:    Error{Kind: TooManyRedirects, Detail: "3"},
+		},
+		"a length over the limit": {
+			handler: func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, 11)) },
+			change:  func(o *Options) { o.MaxSize = 10 },
+			want:    Error{Kind: TooLarge, Detail: "10 B"},
+		},
+		"no length and over the limit": {
+			handler: func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush(); w.Write(make([]byte, 11)) },
+			change:  func(o *Options) { o.MaxSize = 10 },
+			want:    Error{Kind: TooLarge, Detail: "10 B"},
+		},
+		"less than the length": {
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				conn := hijack(w)
+				defer conn.Close()
+				io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345")
+			},
+			want: Error{Kind: Incomplete, Detail: "127.0.0.1"},
+		},
+		"a chunked body cut off": {
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				conn := hijack(w)
+				defer conn.Close()
+				io.WriteString(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n")
+			},
+			want: Error{Kind: Incomplete, Detail: "127.0.0.1"},
+		},
+		"no HTTP": {
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				conn := hijack(w)
+				defer conn.Close()
+				io.WriteString(conn, "SSH-2.0-secret\r\n")
+			},
+			want: Error{Kind: RequestFailed, Detail: "127.0.0.1"},
+		},
+		"no answer": {
+			handler: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+			change:  func(o *Options) { o.StallTimeout = 20 * time.Millisecond },
+			want:    Error{Kind: Stalled, Detail: "20ms"},
+		},
+		"no more of the answer": {
+			handler: func(w http.ResponseWriter, r *http.Request) {
+				io.WriteString(w, "part")
+				w.(http.Flusher).Flush()
+				<-r.Context().Done()
+			},
+			change: func(o *Options) { o.StallTimeout = 20 * time.Millisecond },
+			want:   Error{Kind: Stalled, Detail: "20ms"},
+		},
+		"bytes that never end": {
+			handler: func(w http.ResponseWriter, r *http.Request) {
+				for r.Context().Err() == nil {
+					io.WriteString(w, ".")
+					w.(http.Flusher).Flush()
+				}
+			},
+			change: func(o *Options) { o.Timeout = 50 * time.Millisecond; o.MaxSize = 0 },
+			want:   Error{Kind: TimedOut, Detail: "50ms"},
+		},
+		"a destination that is refused": {
+			handler: func(http.ResponseWriter, *http.Request) { t.Error("a refused origin was asked") },
+			change:  func(o *Options) { o.Dial = egress.NewDialer(egress.Allow{}, nil).DialContext },
+			want:    Error{Kind: Refused, Detail: "127.0.0.1"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClient(t, tt.change)
+			_, err := fetch(t, c, serve(t, tt.handler))
+			checkFailure(t, err, tt.want)
+			checkNothingLeft(t, c)
+		})
+	}
+}
+
+func TestAnOriginThatIsNotThere(t *testing.T) {
+	ln, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	c := newClient(t, nil)
+	_, err = fetch(t, c, "http://"+ln.Addr().String())
+	checkFailure(t, err, Error{Kind: NoConnection, Detail: "127.0.0.1"})
+}
+
+func TestAnOriginWhoseCertificateIsNotTrusted(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = discardLog
+	server.StartTLS()
+	defer server.Close()
+	c := newClient(t, nil)
+	_, err := fetch(t, c, server.URL)
+	checkFailure(t, err, Error{Kind: BadCertificate, Detail: "127.0.0.1"})
+}
+
+func TestACallerThatGivesUpEndsItsDownload(t *testing.T) {
+	ctx, giveUp := context.WithCancel(t.Context())
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "part")
+		w.(http.Flusher).Flush()
+		giveUp()
+		<-r.Context().Done()
+	})
+	c := newClient(t, nil)
+	u, err := ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Fetch(ctx, Request{URL: u})
+	checkFailure(t, err, Error{Kind: Cancelled})
+	checkNothingLeft(t, c)
+}
+
+func TestFurtherDownloadsWaitTheirTurn(t *testing.T) {
+	arrived, release := make(chan struct{}), make(chan struct{})
+	url := serve(t, func(http.ResponseWriter, *http.Request) {
+		arrived <- struct{}{}
+		<-release
+	})
+	c := newClient(t, func(o *Options) { o.MaxConcurrent = 2 })
+	var downloads sync.WaitGroup
+	for range 3 {
+		downloads.Go(func() {
+			if _, err := fetch(t, c, url); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	<-arrived
+	<-arrived
+	if c.slots.TryAcquire(1) {
+		t.Error("a slot is left with two downloads running")
+	}
+	u, err := ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, giveUp := context.WithCancel(t.Context())
+	giveUp()
+	_, err = c.Fetch(gone, Request{URL: u})
+	checkFailure(t, err, Error{Kind: Cancelled})
+	release <- struct{}{} // the third takes its place
+	<-arrived
+	close(release)
+	downloads.Wait()
+	if !c.slots.TryAcquire(2) {
+		t.Error("a slot was lost")
+	}
+}
+
+func TestKeepStoresBase64(t *testing.T) {
+	c := newClient(t, nil)
+	for content, want := range map[string]string{
+		"aGVsbG8=": "hello", "aGVsbG8": "hello", "base64://aGVsbG8=": "hello", "aGVs\r\nbG8=\r\n": "hello",
+		"+/+/": "\xfb\xff\xbf", "-_-_": "\xfb\xff\xbf",
+	} {
+		result, err := c.Keep(content, "a.bin")
+		if err != nil {
+			t.Errorf("%q: %v", content, err)
+			continue
+		}
+		if got, err := os.ReadFile(result.Path); err != nil || string(got) != want {
+			t.Errorf("%q: stored %q, %v", content, got, err)
+		}
+	}
+}
+
+func TestKeepRefusesWhatIsNotBase64OrTooLarge(t *testing.T) {
+	c := newClient(t, func(o *Options) { o.MaxSize = 5 })
+	for _, content := range []string{"*", "aGVs bG8=", "aGVsbG8=aGVsbG8=", "a", "中文"} {
+		_, err := c.Keep(content, "")
+		checkFailure(t, err, Error{Kind: BadContent})
+	}
+	_, err := c.Keep("aGVsbG8h", "")
+	checkFailure(t, err, Error{Kind: TooLarge, Detail: "5 B"})
+	checkNothingLeft(t, c)
+}
+
+func TestTheLargestLimitIsNone(t *testing.T) {
+	c := newClient(t, func(o *Options) { o.MaxSize = math.MaxInt64 })
+	result, err := fetch(t, c, serve(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }))
+	if err != nil || result.Size != 5 {
+		t.Errorf("stored %d bytes: %v", result.Size, err)
+	}
+}
+
+func TestTheCauseOfAFailedRenameIsToldInFull(t *testing.T) {
+	err := os.Rename(filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b"))
+	if got := failedWrite(err).Cause(); got != err.Error() {
+		t.Errorf("got %q, want %q", got, err)
+	}
+}
+
+func TestADirectoryThatCannotBeWritten(t *testing.T) {
+	c := newClient(t, nil)
+	if err := os.WriteFile(c.cache.Dir(), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := fetch(t, c, serve(t, func(http.ResponseWriter, *http.Request) {}))
+	checkFailure(t, err, Error{Kind: WriteFailed})
+}
+
+func checkFailure(t *testing.T, err error, want Error) {
+	t.Helper()
+	got, ok := errors.AsType[*Error](err)
+	if !ok || got.Kind != want.Kind || got.Detail != want.Detail {
+		t.Errorf("got %v, want kind %d with %q", err, want.Kind, want.Detail)
+	}
+	if ok && strings.Contains(got.Error(), "secret") {
+		t.Errorf("the error tells what the origin sent: %v", err)
+	}
+}
+
+// checkNothingLeft checks that no file is in the cache but its tag.
+func checkNothingLeft(t *testing.T, c *Client) {
+	t.Helper()
+	err := filepath.WalkDir(c.cache.Dir(), func(path string, entry os.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && entry.Name() != "CACHEDIR.TAG" {
+			t.Errorf("left over: %s", path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// hijack takes over the connection of a request.
+func hijack(w http.ResponseWriter) net.Conn {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	return conn
+}

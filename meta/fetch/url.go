@@ -1,0 +1,70 @@
+package fetch
+
+import (
+	"errors"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/onebot-caddy/onebot-meta/meta/egress"
+)
+
+// ParseURL reads the URL of a file to fetch.
+func ParseURL(raw string) (*url.URL, error) {
+	if !strings.HasPrefix(raw, "http://") && !strings.HasPrefix(raw, "https://") {
+		return nil, &Error{Kind: BadScheme}
+	}
+	u, err := url.Parse(raw)
+	if err == nil {
+		err = checkURL(u)
+	}
+	if err != nil {
+		return nil, &Error{Kind: BadURL, Err: err}
+	}
+	return u, nil
+}
+
+// checkURL says whether u can be fetched.
+func checkURL(u *url.URL) error {
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return errors.New("not an HTTP URL")
+	}
+	if u.Hostname() == "" {
+		return errors.New("no host")
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return errors.New("no such port")
+		}
+	}
+	return egress.CheckHost(u.Hostname())
+}
+
+// keepsSecrets reports whether what was sent to from may be sent to to, which
+// from redirected to: only if they are one origin, or the same host over TLS
+// on the default ports.
+func keepsSecrets(from, to *url.URL) bool {
+	if !strings.EqualFold(from.Hostname(), to.Hostname()) {
+		return false
+	}
+	if from.Scheme == to.Scheme {
+		return portOf(from) == portOf(to)
+	}
+	return to.Scheme == "https" && portOf(from) == "80" && portOf(to) == "443"
+}
+
+func portOf(u *url.URL) string {
+	if port := u.Port(); port != "" {
+		return port
+	}
+	if u.Scheme == "https" {
+		return "443"
+	}
+	return "80"
+}
+
+// Place is the part of u that may be logged: neither userinfo nor query, which
+// carry passwords and keys.
+func Place(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
