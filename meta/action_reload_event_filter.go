@@ -1,0 +1,8 @@
+package meta
+
+import "context"
+
+// reloadEventFilter succeeds and does nothing: there is no event filter.
+func (d *Dispatcher) reloadEventFilter(context.Context, Params) (any, error) {
+	return nil, nil
+}

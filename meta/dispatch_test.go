@@ -1,0 +1,201 @@
+package meta
+
+import (
+	"context"
+	"encoding/json"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"net"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/onebot-caddy/onebot-meta/meta/diskcache"
+	"github.com/onebot-caddy/onebot-meta/meta/fetch"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// newDispatcher returns a Dispatcher that downloads from anywhere into a
+// temporary directory, and what it logs.
+func newDispatcher(t *testing.T) (*Dispatcher, *observer.ObservedLogs) {
+	t.Helper()
+	files := fetch.New(diskcache.New(t.TempDir()), fetch.Options{
+		MaxSize:       1 << 20,
+		Timeout:       time.Minute,
+		StallTimeout:  time.Minute,
+		MaxConcurrent: 2,
+		MaxRedirects:  3,
+		Dial:          new(net.Dialer).DialContext,
+		UserAgent:     "test",
+	})
+	t.Cleanup(files.Close)
+	queue := NewQueue(2)
+	t.Cleanup(queue.Close)
+	core, logs := observer.New(zapcore.DebugLevel)
+	return NewDispatcher(new(Counters), files, queue, zap.New(core)), logs
+}
+
+func do(t *testing.T, d *Dispatcher, action, params string) Reply {
+	t.Helper()
+	p, err := ParseObject([]byte(params))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.Do(t.Context(), Call{Action: action, Params: p, Echo: raw(`"e"`)})
+}
+
+func TestActionsAnswerAsThePageSays(t *testing.T) {
+	d, _ := newDispatcher(t)
+	const noSlices = `.get_word_slices: not supported (the word slicing service of Tencent is not available)`
+	for action, want := range map[string]Reply{
+		"get_status": {Status: "ok", Data: raw(`{"app_initialized":true,"app_enabled":true,"app_good":true,"online":true,"good":true,` +
+			`"stat":{"PacketReceived":0,"PacketSent":0,"PacketLost":0,"MessageReceived":0,"MessageSent":0,"DisconnectTimes":0,"LostTimes":0,"LastMessageTime":0}}`)},
+		"get_supported_actions":    {Status: "ok", Data: raw(`["clean_cache","download_file","get_status","get_supported_actions","get_version_info","reload_event_filter","set_restart"]`)},
+		"set_restart":              {Status: "ok"},
+		"clean_cache":              {Status: "ok"},
+		"reload_event_filter":      {Status: "ok"},
+		"set_restart_rate_limited": {Status: "ok"},
+		"set_restart_async":        {Status: "async", Retcode: 1},
+		"get_word_slices": {Status: "failed", Retcode: 1404, Data: raw(`{"not_supported":true,"message":"` + noSlices + `"}`),
+			Message: noSlices, Wording: ".get_word_slices: 不支持中文分词（腾讯分词服务不可用）"},
+		"get_word_slices_async": {Status: "async", Retcode: 1},
+		"nonsense":              {Status: "failed", Retcode: 1404, Message: `no such action: "nonsense"`, Wording: `API 不存在: "nonsense"`},
+		"_async":                {Status: "failed", Retcode: 1404, Message: `no such action: "_async"`, Wording: `API 不存在: "_async"`},
+		"GET_STATUS":            {Status: "failed", Retcode: 1404, Message: `no such action: "GET_STATUS"`, Wording: `API 不存在: "GET_STATUS"`},
+		strings.Repeat("获", 30): {Status: "failed", Retcode: 1404, Message: `no such action: "` + strings.Repeat("获", 21) + `…"`, Wording: `API 不存在: "` + strings.Repeat("获", 21) + `…"`},
+		"":                      {Status: "failed", Retcode: 1404, Message: "no action is named", Wording: "未指定 API"},
+	} {
+		want.Echo = raw(`"e"`)
+		if got := do(t, d, action, `{"delay":"0","content":"x"}`); string(got.AppendJSON(nil)) != string(want.AppendJSON(nil)) {
+			t.Errorf("%s: got %s\nwant %s", action, got.AppendJSON(nil), want.AppendJSON(nil))
+		}
+		if known := want.Message == "" || want.Data != nil; d.Knows(action) != known {
+			t.Errorf("Knows(%q) = %t", action, !known)
+		}
+	}
+	if got, want := do(t, d, ".get_word_slices", `{}`), do(t, d, "get_word_slices", `{}`); string(got.AppendJSON(nil)) != string(want.AppendJSON(nil)) {
+		t.Errorf(".get_word_slices answers %s", got.AppendJSON(nil))
+	}
+}
+
+func TestVersionInfoHasTheConstantsOfThePage(t *testing.T) {
+	d, _ := newDispatcher(t)
+	var got map[string]any
+	if err := json.Unmarshal(do(t, d, "get_version_info", `{}`).Data, &got); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]any{
+		"app_name":                   "go-cqhttp",
+		"app_version":                "v1.2.0",
+		"app_full_name":              "onebot-meta " + release,
+		"protocol_version":           "v11",
+		"coolq_edition":              "pro",
+		"coolq_directory":            "",
+		"go-cqhttp":                  true,
+		"plugin_version":             "4.15.0",
+		"plugin_build_number":        99.0,
+		"plugin_build_configuration": "release",
+		"version":                    release,
+		"protocol_name":              1.0,
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %v, want %v", name, got[name], want)
+		}
+		delete(got, name)
+	}
+	if v, ok := got["runtime_version"].(string); !ok || !strings.HasPrefix(v, "go1.") {
+		t.Errorf("runtime_version is %v", got["runtime_version"])
+	}
+	if len(got) != 2 { // runtime_version and runtime_os
+		t.Errorf("left over: %v", got)
+	}
+}
+
+func TestStatusReportsTheCounters(t *testing.T) {
+	d, _ := newDispatcher(t)
+	d.counters.PacketsReceived.Store(5)
+	d.counters.PacketsSent.Store(3)
+	d.counters.PacketsLost.Store(2)
+	var got struct{ Stat Stat }
+	if err := json.Unmarshal(do(t, d, "get_status", `{}`).Data, &got); err != nil {
+		t.Fatal(err)
+	}
+	if want := (Stat{PacketReceived: 5, PacketSent: 3, PacketLost: 2, LostTimes: 2}); got.Stat != want {
+		t.Errorf("got %+v, want %+v", got.Stat, want)
+	}
+}
+
+func TestAPanicFailsItsCallAlone(t *testing.T) {
+	d, logs := newDispatcher(t)
+	d.actions["broken"] = action{run: func(context.Context, Params) (any, error) { panic("oops") }}
+	if got := do(t, d, "broken", `{}`); got.Status != "failed" || got.Message != errInternal.Message {
+		t.Errorf("got %+v", got)
+	}
+	if logs.FilterMessage("action panicked").Len() != 1 {
+		t.Error("the panic is not in the log")
+	}
+	do(t, d, "broken_async", `{}`) // would end the process
+	d.queue.Close()
+	if logs.FilterMessage("action panicked").Len() != 2 {
+		t.Error("the panic in the background is not in the log")
+	}
+}
+
+func TestAFullQueueIsAFailure(t *testing.T) {
+	d, _ := newDispatcher(t)
+	release := make(chan struct{})
+	d.actions["slow"] = action{run: func(context.Context, Params) (any, error) { <-release; return nil, nil }}
+	for range 2 {
+		if got := do(t, d, "slow_async", `{}`); got.Status != "async" {
+			t.Fatalf("got %+v", got)
+		}
+	}
+	if got := do(t, d, "slow_async", `{}`); got.Status != "failed" || got.Retcode != RetcodeBadRequest || got.Message != errBusy.Message {
+		t.Errorf("got %+v", got)
+	}
+	close(release)
+}
+
+// The packages below meta must work with any transport and any server.
+func TestNothingHereImportsCaddy(t *testing.T) {
+	files := 0
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		files++
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		layers := []string{"meta", "meta/fetch", "meta/egress", "meta/diskcache"}
+		mine := slices.Index(layers, filepath.ToSlash(filepath.Join("meta", filepath.Dir(path))))
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if strings.HasPrefix(imported, "github.com/caddyserver/") {
+				t.Errorf("%s imports %s", path, imported)
+			}
+			inner, ok := strings.CutPrefix(imported, "github.com/onebot-caddy/onebot-meta/")
+			if ok && slices.Index(layers, inner) <= mine {
+				t.Errorf("%s imports %s, which is no layer below", path, imported)
+			}
+		}
+		return nil
+	})
+	if err != nil || files < 20 {
+		t.Fatalf("read %d files: %v", files, err)
+	}
+}

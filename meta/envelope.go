@@ -1,0 +1,114 @@
+// Package meta implements the meta actions of OneBot v11 as go-cqhttp answers
+// them: status, version, life cycle, download. It knows nothing of the
+// transport a call came by; see package caddymodule for HTTP.
+package meta
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strconv"
+)
+
+// The retcodes of an envelope. Zero is success and one is "accepted"; the
+// others follow OneBot v11, which adds 1000 to the HTTP status that says the
+// same.
+const (
+	RetcodeOK           = 0
+	RetcodeAsync        = 1
+	RetcodeBadRequest   = 1400
+	RetcodeUnauthorized = 1401
+	RetcodeForbidden    = 1403
+	RetcodeNotFound     = 1404
+)
+
+// Call is one call of an action.
+type Call struct {
+	// Action is the name as the caller sent it, with any suffix.
+	Action string
+
+	Params Params
+
+	// Echo is returned byte for byte in the reply. It is one JSON value, or
+	// nil if the caller sent none.
+	Echo json.RawMessage
+}
+
+// Reply is the answer to a call: the envelope that every action of OneBot v11
+// is answered with.
+type Reply struct {
+	Status  string
+	Retcode int
+
+	// Data is one JSON value; nil stands for null.
+	Data json.RawMessage
+
+	// Message says in English why the call failed, Wording says the same in
+	// Chinese. Both are empty unless Status is "failed".
+	Message, Wording string
+
+	Echo json.RawMessage
+}
+
+// Failure is the reply to a call that failed with err. An err that is not an
+// [*Error] is a fault of ours, and its text is kept from the caller.
+func Failure(err error, echo json.RawMessage) Reply {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		e = errInternal
+	}
+	return Reply{
+		Status:  "failed",
+		Retcode: e.Retcode,
+		Message: e.Message,
+		Wording: e.Wording,
+		Echo:    echo,
+	}
+}
+
+// AppendJSON appends the envelope as one JSON object. It is written by hand
+// because encoding/json would compact and escape the echo.
+func (r Reply) AppendJSON(b []byte) []byte {
+	b = append(b, `{"status":"`...)
+	b = append(b, r.Status...)
+	b = append(b, `","retcode":`...)
+	b = strconv.AppendInt(b, int64(r.Retcode), 10)
+	b = append(b, `,"data":`...)
+	if r.Data == nil {
+		b = append(b, `null`...)
+	} else {
+		b = append(b, r.Data...)
+	}
+	if r.Status == "failed" {
+		b = append(b, `,"message":`...)
+		b = append(b, quote(r.Message)...)
+		b = append(b, `,"wording":`...)
+		b = append(b, quote(r.Wording)...)
+	}
+	if r.Echo != nil {
+		b = append(b, `,"echo":`...)
+		b = append(b, r.Echo...)
+	}
+	return append(b, '}')
+}
+
+// marshal is json.Marshal for data that goes to bots, not into HTML: & < and >
+// stay as they are.
+func marshal(v any) (json.RawMessage, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}
+
+// quote returns s as a JSON string; bytes that are not UTF-8 become U+FFFD.
+func quote(s string) json.RawMessage {
+	b, err := marshal(s)
+	if err != nil { // encoding a string cannot fail
+		panic(err)
+	}
+	return b
+}
