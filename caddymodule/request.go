@@ -1,0 +1,96 @@
+package caddymodule
+
+import (
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/onebot-caddy/onebot-meta/meta"
+)
+
+// refusal is a call that HTTP itself refuses: its status and its envelope.
+type refusal struct {
+	status  int
+	failure *meta.Error
+}
+
+func (r refusal) Error() string { return r.failure.Message }
+
+var (
+	errUnauthorized = refusal{http.StatusUnauthorized, meta.ErrUnauthorized}
+	errForbidden    = refusal{http.StatusForbidden, meta.ErrForbidden}
+	errMethod       = refusal{http.StatusMethodNotAllowed, meta.BadRequest(
+		"the method must be GET or POST", "请求方法必须是 GET 或 POST")}
+	errContentType = refusal{http.StatusNotAcceptable, meta.BadRequest(
+		"the Content-Type must be application/json or application/x-www-form-urlencoded",
+		"Content-Type 必须是 application/json 或 application/x-www-form-urlencoded")}
+	errBroken = refusal{http.StatusBadRequest, meta.BadRequest(
+		"the body broke off", "请求体不完整")}
+)
+
+func errTooLarge(limit int64) refusal {
+	size := humanize.IBytes(uint64(limit))
+	return refusal{http.StatusRequestEntityTooLarge, meta.BadRequest(
+		"the body is larger than "+size, "请求体超过 "+size)}
+}
+
+// asRefusal returns err as a refusal: what is not one yet is a body or a query
+// that does not parse.
+func asRefusal(err error) refusal {
+	if r, ok := errors.AsType[refusal](err); ok {
+		return r
+	}
+	if e, ok := errors.AsType[*meta.Error](err); ok {
+		return refusal{http.StatusBadRequest, e}
+	}
+	return errBroken
+}
+
+// readCall reads the call that r makes of action, or of the action that its
+// body names if action is empty. If it returns an error, the call still has
+// what could be read.
+func (h *Handler) readCall(w http.ResponseWriter, r *http.Request, action string) (meta.Call, error) {
+	params, err := meta.ParseForm(r.URL.RawQuery)
+	if err != nil {
+		return meta.Call{Action: action}, err
+	}
+	delete(params, "access_token")
+	sent, err := h.readBody(w, r)
+	maps.Copy(params, sent)
+	if action != "" {
+		return meta.ParamsCall(action, params), err
+	}
+	call, envelopeErr := meta.EnvelopeCall(params)
+	return call, errors.Join(err, envelopeErr)
+}
+
+// readBody reads the parameters in a request's body. An empty one has none,
+// whatever its type.
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) (meta.Params, error) {
+	if r.ContentLength > h.MaxBody {
+		return nil, errTooLarge(h.MaxBody)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.MaxBody))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, errTooLarge(h.MaxBody)
+	}
+	if err != nil {
+		return nil, errBroken
+	}
+	if len(body) == 0 {
+		return nil, nil
+	}
+	// Only the type itself matters; many clients get its parameters wrong.
+	mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	switch strings.ToLower(strings.TrimSpace(mediaType)) {
+	case "", "application/json":
+		return meta.ParseObject(body)
+	case "application/x-www-form-urlencoded":
+		return meta.ParseForm(string(body))
+	}
+	return nil, errContentType
+}

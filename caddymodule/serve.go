@@ -1,0 +1,88 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/onebot-caddy/onebot-meta/meta"
+)
+
+// ServeHTTP answers what is below the route and passes the rest on.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	action, ours := h.match(r.URL.Path)
+	if !ours {
+		return next.ServeHTTP(w, r)
+	}
+	if why, ok := h.tokens.authorize(r); !ok {
+		h.refuse(w, r, why, nil)
+		return nil
+	}
+	h.shared.counters.PacketsReceived.Add(1)
+	if h.answer(w, r, action) {
+		h.shared.counters.PacketsSent.Add(1)
+	} else {
+		h.shared.counters.PacketsLost.Add(1)
+	}
+	return nil
+}
+
+// match returns what a path says behind the route, and whether it is below the
+// route at all. Slashes around an action do not matter.
+func (h *Handler) match(path string) (action string, ours bool) {
+	rest, ok := strings.CutPrefix(path, h.route)
+	if !ok || rest != "" && rest[0] != '/' {
+		return "", false
+	}
+	return strings.Trim(rest, "/"), true
+}
+
+// answer carries out the call that r makes and reports whether its reply was
+// delivered. A call is read even if it will be refused, for its echo.
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, action string) (delivered bool) {
+	call, err := h.readCall(w, r, action)
+	unread := call.Action == "" && err != nil // it might have named one
+	switch {
+	case !h.dispatcher.Knows(call.Action) && !unread:
+		err = refusal{http.StatusNotFound, meta.UnknownAction(call.Action)}
+	case r.Method != http.MethodGet && r.Method != http.MethodPost:
+		err = errMethod
+	}
+	if err != nil {
+		return h.refuse(w, r, asRefusal(err), call.Echo)
+	}
+	return deliver(w, r, http.StatusOK, h.dispatcher.Do(r.Context(), call))
+}
+
+// refuse answers a call that is not carried out.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, why refusal, echo json.RawMessage) (delivered bool) {
+	message := "refused call"
+	if why == errUnauthorized || why == errForbidden {
+		message = "refused token" // sampled apart, so that one does not hide the other
+	}
+	h.refusals.Warn(message,
+		zap.Int("status", why.status),
+		zap.String("reason", why.failure.Message),
+		zap.Any("client_ip", caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey)))
+	switch why.status {
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	case http.StatusMethodNotAllowed:
+		w.Header().Set("Allow", "GET, POST")
+	}
+	return deliver(w, r, why.status, meta.Failure(why.failure, echo))
+}
+
+// deliver sends a reply. It reports false if nobody is there to take it.
+func deliver(w http.ResponseWriter, r *http.Request, status int, reply meta.Reply) bool {
+	body := reply.AppendJSON(nil)
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, err := w.Write(body)
+	return err == nil && r.Context().Err() == nil
+}
