@@ -89,18 +89,25 @@ func hostName(host string) (string, error) {
 		// underscore
 		name = strings.ToLower(strings.TrimSuffix(host, "."))
 	}
-	if name == "" || !httpguts.ValidHostHeader(name) || strings.ContainsAny(name, ":/@*") || endsInNumber(name) {
+	if name == "" || !httpguts.ValidHostHeader(name) || strings.ContainsAny(name, ":/@*[]") || endsInNumber(name) {
 		return "", fmt.Errorf("not a host name: '%s'", host)
 	}
 	return name, nil
 }
 
 // CheckHost refuses the hosts of a URL that some resolvers take for an
-// address in disguise, such as 2130706433, 0x7f.1 and 127.1, before anything
-// is asked about them. No name ends in a number: see "ends in a number" in the
-// WHATWG URL standard.
+// address in disguise, such as 2130706433, 0x7f.1, 127.1 and 127。0。0。1,
+// before anything is asked about them. No name ends in a number: see "ends in
+// a number" in the WHATWG URL standard.
 func CheckHost(host string) error {
-	if _, err := netip.ParseAddr(host); err != nil && endsInNumber(host) {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return nil
+	}
+	name := host
+	if ascii, err := idna.Lookup.ToASCII(host); err == nil {
+		name = ascii // as net/http asks for it
+	}
+	if endsInNumber(name) {
 		return fmt.Errorf("'%s' ends in a number but is not an IP address", host)
 	}
 	return nil

@@ -1,11 +1,13 @@
 package egress
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 	"time"
 
@@ -31,6 +33,7 @@ type Dialer struct {
 	allow    Allow
 	open     net.Dialer // connects anywhere
 	guarded  net.Dialer // judges every address first
+	resolver *net.Resolver
 	guardian *ssrf.Guardian
 }
 
@@ -38,8 +41,9 @@ type Dialer struct {
 // allow opens. It resolves names by resolver; nil stands for the system's.
 func NewDialer(allow Allow, resolver *net.Resolver) *Dialer {
 	d := &Dialer{
-		allow: allow,
-		open:  net.Dialer{Timeout: dialTimeout, Resolver: resolver},
+		allow:    allow,
+		open:     net.Dialer{Timeout: dialTimeout, Resolver: resolver},
+		resolver: cmp.Or(resolver, net.DefaultResolver),
 		guardian: ssrf.New(
 			ssrf.WithAnyPort(),
 			ssrf.WithDeniedV4Prefixes(azureMetadata),
@@ -63,6 +67,47 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 		return d.open.DialContext(ctx, network, addr)
 	}
 	return d.guarded.DialContext(ctx, network, addr)
+}
+
+// Check judges a host that a proxy will be asked to connect to: every address
+// that its name resolves to must be allowed. The proxy resolves the name again,
+// so a name whose address changes in between is judged by what it was here.
+// The error is ErrRefused, or that of the resolver.
+func (d *Dialer) Check(ctx context.Context, host string) error {
+	if d.allow.host(host) {
+		return nil
+	}
+	if addr, err := netip.ParseAddr(unbracketed(host)); err == nil {
+		return d.check(addr)
+	}
+	// net/http gives a proxy the ASCII form, in which some names are addresses
+	name, err := hostName(host)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	if strings.HasSuffix(host, ".") {
+		name += "." // no search list
+	}
+	addrs, err := d.resolver.LookupNetIP(ctx, "ip", name)
+	if err != nil {
+		return err
+	}
+	for _, addr := range addrs {
+		if err := d.check(addr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unbracketed returns host without the brackets that a URL has around IPv6.
+func unbracketed(host string) string {
+	if inner, ok := strings.CutPrefix(host, "["); ok {
+		if inner, ok := strings.CutSuffix(inner, "]"); ok {
+			return inner
+		}
+	}
+	return host
 }
 
 // control judges the address that a socket is about to connect to.
