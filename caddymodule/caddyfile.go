@@ -3,6 +3,8 @@ package caddymodule
 import (
 	"math"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -38,15 +40,23 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	        max_size       <size>
 //	        timeout        <duration>
 //	        stall_timeout  <duration>
+//	        retries        <n>
 //	        max_concurrent <n>
 //	        max_redirects  <n>
 //	        allow_private  [<cidr|host>...]
+//	        proxy          <url>
+//	    }
+//	    cache {
+//	        max_size <size>
+//	        max_age  <duration>
+//	        mode     <octal>
+//	        serve
 //	    }
 //	}
 //
 // Only access_token and allow_private may be repeated. A <size> is a number of
-// bytes or has a unit, such as 16MiB. Without arguments, allow_private opens
-// every address.
+// bytes or has a unit, such as 16MiB; a <duration> has units, such as 30s or
+// 7d. Without arguments, allow_private opens every address.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	if d.NextArg() {
@@ -71,6 +81,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return h.parseStorage(d)
 		case "download":
 			return h.Download.parse(d)
+		case "cache":
+			return h.Cache.parse(d)
 		}
 		return d.Errf("unrecognized subdirective '%s'", option)
 	})
@@ -87,9 +99,12 @@ func (c *Download) parse(d *caddyfile.Dispenser) error {
 			c.MaxSize = new(int64)
 			return parseSize(d, c.MaxSize, 0)
 		case "timeout":
-			return parseDuration(d, &c.Timeout)
+			return parseDuration(d, &c.Timeout, 1)
 		case "stall_timeout":
-			return parseDuration(d, &c.StallTimeout)
+			return parseDuration(d, &c.StallTimeout, 1)
+		case "retries":
+			c.Retries = new(int)
+			return parseNumber(d, c.Retries, 0)
 		case "max_concurrent":
 			return parseNumber(d, &c.MaxConcurrent, 1)
 		case "max_redirects":
@@ -97,8 +112,36 @@ func (c *Download) parse(d *caddyfile.Dispenser) error {
 			return parseNumber(d, c.MaxRedirects, 0)
 		case "allow_private":
 			return c.parseAllow(d)
+		case "proxy":
+			return c.parseProxy(d)
 		}
 		return d.Errf("unrecognized subdirective '%s' of download", option)
+	})
+}
+
+// parse reads the block of the cache option.
+func (c *Cache) parse(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Err("cache takes a block and no argument")
+	}
+	return parseBlock(d, 1, "", func(option string) error {
+		switch option {
+		case "max_size":
+			c.MaxSize = new(int64)
+			return parseSize(d, c.MaxSize, 0)
+		case "max_age":
+			c.MaxAge = new(caddy.Duration)
+			return parseDuration(d, c.MaxAge, 0)
+		case "mode":
+			return c.parseMode(d)
+		case "serve":
+			if d.NextArg() {
+				return d.Err("serve takes no argument")
+			}
+			c.Serve = true
+			return nil
+		}
+		return d.Errf("unrecognized subdirective '%s' of cache", option)
 	})
 }
 
@@ -133,6 +176,35 @@ func (c *Download) parseAllow(d *caddyfile.Dispenser) error {
 		return d.Errf("allow_private: %v", err)
 	}
 	c.AllowPrivate = append(c.AllowPrivate, args...)
+	return nil
+}
+
+// parseProxy reads the URL of a proxy. One with placeholders is judged when
+// they are expanded.
+func (c *Download) parseProxy(d *caddyfile.Dispenser) error {
+	option, arg, err := parseArg(d)
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(arg, "{") {
+		if _, err := parseProxy(arg); err != nil {
+			return d.Errf("%s %v", option, err) // and not arg, which may have a password
+		}
+	}
+	c.Proxy = arg
+	return nil
+}
+
+func (c *Cache) parseMode(d *caddyfile.Dispenser) error {
+	option, arg, err := parseArg(d)
+	if err != nil {
+		return err
+	}
+	mode, ok := parseMode(arg)
+	if !ok {
+		return d.Errf("%s %s, not '%s'", option, wantMode, arg)
+	}
+	c.Mode = mode
 	return nil
 }
 
@@ -189,14 +261,18 @@ func parseSize(d *caddyfile.Dispenser, dst *int64, least uint64) error {
 	return nil
 }
 
-func parseDuration(d *caddyfile.Dispenser, dst *caddy.Duration) error {
+func parseDuration(d *caddyfile.Dispenser, dst *caddy.Duration, least time.Duration) error {
 	option, arg, err := parseArg(d)
 	if err != nil {
 		return err
 	}
 	duration, err := caddy.ParseDuration(arg)
-	if err != nil || duration <= 0 {
-		return d.Errf("%s must be a positive duration, such as 30s, not '%s'", option, arg)
+	if err != nil || duration < least {
+		want := "a positive duration, such as 30s"
+		if least == 0 {
+			want = "a duration such as 7d, or 0"
+		}
+		return d.Errf("%s must be %s, not '%s'", option, want, arg)
 	}
 	*dst = caddy.Duration(duration)
 	return nil

@@ -7,6 +7,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -16,7 +17,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -73,6 +73,7 @@ func adapt(config string) (string, error) {
 
 func TestMistakesNameTheLineTheOptionAndWhatIsRight(t *testing.T) {
 	const size, duration, number = "such as 16MiB, not '", "must be a positive duration, such as 30s, not '", "must be a number of at least "
+	const proxy = "proxy must be an http://, https://, socks5:// or socks5h:// URL with a host"
 	for option, want := range map[string]string{
 		"route":                            "route takes one argument",
 		"route /a /b":                      "route takes one argument",
@@ -108,16 +109,56 @@ func TestMistakesNameTheLineTheOptionAndWhatIsRight(t *testing.T) {
 		"download {\nmax_concurrent 0\n}":  "max_concurrent " + number + "1, not '0'",
 		"download {\nmax_redirects 1.5\n}": "max_redirects " + number + "0, not '1.5'",
 		"download {\nallow_private 10.0.0.0/99\n}": "allow_private: '10.0.0.0/99' is not a network like 10.0.0.0/8",
-		"download {\nretries 3\n}":                 "unrecognized subdirective 'retries' of download",
+		"download {\nshare\n}":                     "unrecognized subdirective 'share' of download",
 		"download {\ntimeout 1s\ntimeout 1s\n}":    "timeout already specified",
 		"download {\n}\ndownload {\n}":             "download already specified",
+
+		"download {\nretries\n}":                              "retries takes one argument",
+		"download {\nretries 1 2\n}":                          "retries takes one argument",
+		"download {\nretries -1\n}":                           "retries " + number + "0, not '-1'",
+		"download {\nretries many\n}":                         "retries " + number + "0, not 'many'",
+		"download {\nretries 1\nretries 1\n}":                 "retries already specified",
+		"download {\nproxy\n}":                                "proxy takes one argument",
+		"download {\nproxy http://a http://SECRET\n}":         "proxy takes one argument",
+		"download {\nproxy http://a\nproxy http://a\n}":       "proxy already specified",
+		"download {\nproxy 127.0.0.1:3128\n}":                 proxy,
+		"download {\nproxy user:SECRET@127.0.0.1\n}":          proxy,
+		"download {\nproxy ftp://user:SECRET@127.0.0.1\n}":    proxy,
+		"download {\nproxy http://user:SECRET/x@127.0.0.1\n}": proxy,
+		"download {\nproxy http://SECRET%zz@127.0.0.1\n}":     proxy,
+		"cache 1GiB":                         "cache takes a block and no argument",
+		"cache {\nshare\n}":                  "unrecognized subdirective 'share' of cache",
+		"cache {\n}\ncache {\n}":             "cache already specified",
+		"cache {\nmax_size\n}":               "max_size takes one argument",
+		"cache {\nmax_size -1\n}":            "max_size must be a size of at least 0 bytes, " + size + "-1'",
+		"cache {\nmax_size 1\nmax_size 1\n}": "max_size already specified",
+		"cache {\nmax_age\n}":                "max_age takes one argument",
+		"cache {\nmax_age 1h 2h\n}":          "max_age takes one argument",
+		"cache {\nmax_age -1h\n}":            "max_age must be a duration such as 7d, or 0, not '-1h'",
+		"cache {\nmax_age week\n}":           "max_age must be a duration such as 7d, or 0, not 'week'",
+		"cache {\nmax_age 1h\nmax_age 1h\n}": "max_age already specified",
+		"cache {\nmode\n}":                   "mode takes one argument",
+		"cache {\nmode 0600 0600\n}":         "mode takes one argument",
+		"cache {\nmode 0600\nmode 0600\n}":   "mode already specified",
+		"cache {\nmode 0400\n}":              "mode " + wantMode + ", not '0400'",
+		"cache {\nmode 0\n}":                 "mode " + wantMode + ", not '0'",
+		"cache {\nmode 4600\n}":              "mode " + wantMode + ", not '4600'",
+		"cache {\nmode 0o640\n}":             "mode " + wantMode + ", not '0o640'",
+		"cache {\nmode 0680\n}":              "mode " + wantMode + ", not '0680'",
+		"cache {\nmode rw-r-----\n}":         "mode " + wantMode + ", not 'rw-r-----'",
+		"cache {\nserve yes\n}":              "serve takes no argument",
+		"cache {\nserve\nserve\n}":           "serve already specified",
+		"cache {\nserve {\n}\n}":             "serve takes no block",
 	} {
 		_, err := adapt(":8080 {\n\tonebot_meta {\n" + option + "\n}\n}\n")
 		if err == nil {
 			t.Errorf("%q was accepted", option)
 			continue
 		}
-		line := strconv.Itoa(2 + 1 + strings.Count(strings.TrimSuffix(option, "\n}"), "\n"))
+		line := strconv.Itoa(2 + 1 + strings.Count(strings.TrimRight(option, "\n}"), "\n"))
+		if strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%q: the error shows the password: %v", option, err)
+		}
 		if !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "Caddyfile:"+line) {
 			t.Errorf("%q: got %v\nwant %s, at Caddyfile:%s", option, err, want, line)
 		}
@@ -127,12 +168,12 @@ func TestMistakesNameTheLineTheOptionAndWhatIsRight(t *testing.T) {
 	}
 }
 
-// options returns the names that a function of caddyfile.go accepts.
-func options(t *testing.T, file *ast.File, function string) []string {
+// options returns the names that a method of caddyfile.go accepts.
+func options(t *testing.T, file *ast.File, receiver, method string) []string {
 	var names []string
 	for _, decl := range file.Decls {
 		f, ok := decl.(*ast.FuncDecl)
-		if !ok || f.Name.Name != function {
+		if !ok || f.Name.Name != method || f.Recv.List[0].Type.(*ast.StarExpr).X.(*ast.Ident).Name != receiver {
 			continue
 		}
 		ast.Inspect(f, func(n ast.Node) bool {
@@ -152,6 +193,46 @@ func options(t *testing.T, file *ast.File, function string) []string {
 	return names
 }
 
+// grammar returns the names in the grammar of the directive, by the block they
+// are in.
+func grammar(source []byte) map[string][]string {
+	names := make(map[string][]string)
+	block := ""
+	for _, m := range regexp.MustCompile(`(?m)^//\t(    |        )(\w+)(.*)$`).FindAllStringSubmatch(string(source), -1) {
+		if len(m[1]) == 4 {
+			block = m[2]
+			names[""] = append(names[""], m[2])
+		} else {
+			names[block] = append(names[block], m[2])
+		}
+	}
+	return names
+}
+
+// readmeJSON returns the handler in the JSON config of the README.
+func readmeJSON(t *testing.T, readme []byte) map[string]any {
+	t.Helper()
+	for _, m := range regexp.MustCompile("(?ms)^```json\n(.*?)^```$").FindAllSubmatch(readme, -1) {
+		var config struct {
+			Apps struct {
+				HTTP struct {
+					Servers map[string]struct {
+						Routes []struct{ Handle []map[string]any }
+					}
+				}
+			}
+		}
+		if err := json.Unmarshal(m[1], &config); err != nil {
+			t.Fatal(err)
+		}
+		for _, server := range config.Apps.HTTP.Servers {
+			return server.Routes[0].Handle[0]
+		}
+	}
+	t.Fatal("the README has no JSON config")
+	return nil
+}
+
 // The option list exists four times: in the parser, its comment, the JSON
 // fields and the README.
 func TestEveryOptionIsDocumentedAndInJSON(t *testing.T) {
@@ -167,18 +248,23 @@ func TestEveryOptionIsDocumentedAndInJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for function, config := range map[string]any{"UnmarshalCaddyfile": Handler{}, "parse": Download{}} {
-		names := options(t, file, function)
-		for _, name := range names {
-			if !regexp.MustCompile(`(?m)^//\t +` + name + `\b`).Match(source) {
-				t.Errorf("%s is not in the grammar", name)
-			}
-			if !regexp.MustCompile("(?m)^ *"+name+`\b`).Match(readme) || !bytes.Contains(readme, []byte(`"`+name+`"`)) {
-				t.Errorf("%s is not in the README, as Caddyfile and as JSON", name)
-			}
+	handler := readmeJSON(t, readme)
+	delete(handler, "handler")
+	for block, tt := range map[string]struct {
+		receiver, method string
+		config           any
+		example          any
+	}{
+		"":         {"Handler", "UnmarshalCaddyfile", Handler{}, handler},
+		"download": {"Download", "parse", Download{}, handler["download"]},
+		"cache":    {"Cache", "parse", Cache{}, handler["cache"]},
+	} {
+		names := options(t, file, tt.receiver, tt.method)
+		if got := slices.Sorted(slices.Values(grammar(source)[block])); !slices.Equal(got, names) {
+			t.Errorf("%s takes %v, its grammar has %v", tt.receiver, names, got)
 		}
 		var fields []string
-		for field := range reflect.TypeOf(config).Fields() {
+		for field := range reflect.TypeOf(tt.config).Fields() {
 			if tag, ok := field.Tag.Lookup("json"); ok {
 				name, _, _ := strings.Cut(tag, ",")
 				fields = append(fields, name)
@@ -186,46 +272,16 @@ func TestEveryOptionIsDocumentedAndInJSON(t *testing.T) {
 		}
 		slices.Sort(fields)
 		if !slices.Equal(fields, names) {
-			t.Errorf("%s takes %v, JSON has %v", function, names, fields)
+			t.Errorf("%s takes %v, JSON has %v", tt.receiver, names, fields)
 		}
-	}
-}
-
-func TestMistakesInJSONNameTheOptionAndWhatIsRight(t *testing.T) {
-	t.Setenv("XDG_DATA_HOME", t.TempDir())
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	t.Setenv("EMPTY", "")
-	for config, want := range map[string]string{
-		`"route":"onebot"`:                           "route " + wantRoute,
-		`"name":"a/b"`:                               "name " + wantName,
-		`"max_body":-1`:                              "max_body must be positive",
-		`"max_body":"x"`:                             "max_body",
-		`"download":{"max_size":-1}`:                 "download max_size must not be negative",
-		`"download":{"timeout":"-1s"}`:               "download timeout must be positive",
-		`"download":{"stall_timeout":-1}`:            "download stall_timeout must be positive",
-		`"download":{"max_concurrent":-1}`:           "download max_concurrent must be positive",
-		`"download":{"max_redirects":-1}`:            "download max_redirects must not be negative",
-		`"download":{"allow_private":["1/2"]}`:       "allow_private: '1/2' is not a network",
-		`"download":{"retries":1}`:                   `unknown field "retries"`,
-		`"pass_thru":true`:                           `unknown field "pass_thru"`,
-		`"storage":{"module":"nonsense"}`:            "unknown module: caddy.storage.nonsense",
-		`"access_token":[""]`:                        "access_token number 1 is empty",
-		`"access_token":["SECRET"," SECRET"]`:        "access_token number 2 is empty, or has white space around it",
-		`"access_token":["a","{env.EMPTY}"]`:         "access_token number 2 has a placeholder that is unknown or empty",
-		`"access_token":["SECRET{SECRET}"]`:          "access_token number 1 has a placeholder that is unknown or empty",
-		`"access_token":["{file./nonexistent}"]`:     "access_token number 1 has a placeholder that is unknown or empty",
-		`"access_token":["{http.request.header.X}"]`: "access_token number 1 has a placeholder that is unknown or empty",
-	} {
-		var c caddy.Config
-		if err := json.Unmarshal([]byte(`{"admin":{"disabled":true},"apps":{"http":{"servers":{"s":{"routes":[{"handle":[{"handler":"onebot_meta",`+config+`}]}]}}}}}`), &c); err != nil {
-			t.Fatal(err)
+		example, ok := tt.example.(map[string]any)
+		if got := slices.Sorted(maps.Keys(example)); !ok || !slices.Equal(got, names) {
+			t.Errorf("%s takes %v, the README's JSON has %v", tt.receiver, names, got)
 		}
-		err := caddy.Validate(&c)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got %v, want %s", config, err, want)
-		}
-		if err != nil && strings.Contains(err.Error(), "SECRET") {
-			t.Errorf("%s: the error shows the token: %v", config, err)
+		for _, name := range names {
+			if name != "download" && name != "cache" && !regexp.MustCompile("(?m)^\\| `"+name+"` \\|").Match(readme) {
+				t.Errorf("%s is in no table of the README", name)
+			}
 		}
 	}
 }

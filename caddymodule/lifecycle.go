@@ -4,9 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"net"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -19,8 +24,8 @@ import (
 	"github.com/onebot-caddy/onebot-meta/meta/fetch"
 )
 
-// Provision fills in the defaults and takes what the handler needs. It touches
-// no file and no socket.
+// Provision fills in the defaults and takes what the handler needs. It makes no
+// file and no connection.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.setDefaults()
 	// Caddy would validate only afterwards, what is used here already
@@ -36,26 +41,70 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.tokens, err = newTokens(h.AccessToken); err != nil {
 		return err
 	}
-	allow, err := egress.ParseAllow(h.Download.AllowPrivate)
-	if err != nil {
-		return fmt.Errorf("allow_private: %w", err)
-	}
-	dir, err := h.cacheDir(ctx)
+	opts, err := h.fetchOptions()
 	if err != nil {
 		return err
 	}
-	h.files = fetch.New(diskcache.New(dir), fetch.Options{
-		MaxSize:       *h.Download.MaxSize,
-		Timeout:       time.Duration(h.Download.Timeout),
-		StallTimeout:  time.Duration(h.Download.StallTimeout),
-		MaxConcurrent: h.Download.MaxConcurrent,
-		MaxRedirects:  *h.Download.MaxRedirects,
-		Dial:          egress.NewDialer(allow, nil).DialContext,
-		UserAgent:     "onebot-meta/" + strings.TrimPrefix(meta.Version(), "v"),
-	})
+	if err := h.openCache(ctx, logger); err != nil {
+		return err
+	}
+	h.files = fetch.New(h.store.cache, h.store.flights, opts)
 	h.shared = acquireShared(h.Name)
 	h.dispatcher = meta.NewDispatcher(h.shared.counters, h.files, h.shared.queue, logger)
 	return nil
+}
+
+// openCache takes the cache that the configured storage has for the name.
+func (h *Handler) openCache(ctx caddy.Context, logger *zap.Logger) error {
+	root, err := h.cacheRoot(ctx)
+	if err != nil {
+		return err
+	}
+	opts := diskcache.Options{
+		MaxSize: *h.Cache.MaxSize,
+		MaxAge:  time.Duration(*h.Cache.MaxAge),
+		Mode:    fs.FileMode(h.Cache.Mode),
+		Logger:  logger,
+	}
+	h.store = acquireStore(root, cacheSub(h.Name), opts)
+	cache := h.store.cache
+	// A config that has a request to serve has been loaded for good. Until
+	// then, a cache that another config uses keeps the bounds of that.
+	h.serving = sync.OnceFunc(func() { cache.Configure(opts) })
+	if h.Cache.Serve {
+		h.openFile = func(name string) (io.ReadSeekCloser, error) { return cache.Open(name) }
+	}
+	return nil
+}
+
+// fetchOptions returns how files are downloaded, as the configuration has it.
+func (h *Handler) fetchOptions() (fetch.Options, error) {
+	d := &h.Download
+	allow, err := egress.ParseAllow(d.AllowPrivate)
+	if err != nil {
+		return fetch.Options{}, fmt.Errorf("allow_private: %w", err)
+	}
+	dialer := egress.NewDialer(allow, nil)
+	opts := fetch.Options{
+		MaxSize:       *d.MaxSize,
+		Timeout:       time.Duration(d.Timeout),
+		StallTimeout:  time.Duration(d.StallTimeout),
+		Retries:       *d.Retries,
+		MaxConcurrent: d.MaxConcurrent,
+		MaxRedirects:  *d.MaxRedirects,
+		Dial:          dialer.DialContext,
+		Policy:        strings.Join(slices.Sorted(slices.Values(d.AllowPrivate)), " "),
+		UserAgent:     "onebot-meta/" + strings.TrimPrefix(meta.Version(), "v"),
+	}
+	if opts.Proxy, err = newProxy(d.Proxy); err != nil {
+		return fetch.Options{}, fmt.Errorf("download proxy %w", err)
+	}
+	if opts.Proxy != nil {
+		opts.Check = dialer.Check
+		opts.Dial = (&net.Dialer{Timeout: egress.DialTimeout}).DialContext // to the proxy, wherever that is
+		opts.Policy += " by proxy"
+	}
+	return opts, nil
 }
 
 func (h *Handler) setDefaults() {
@@ -73,6 +122,18 @@ func (h *Handler) setDefaults() {
 	if d.MaxRedirects == nil {
 		d.MaxRedirects = new(10)
 	}
+	if d.Retries == nil {
+		d.Retries = new(3)
+	}
+
+	c := &h.Cache
+	if c.MaxSize == nil {
+		c.MaxSize = new(int64(10 << 30))
+	}
+	if c.MaxAge == nil {
+		c.MaxAge = new(caddy.Duration(7 * 24 * time.Hour))
+	}
+	c.Mode = cmp.Or(c.Mode, 0o600)
 }
 
 // validate says what of the configuration cannot be.
@@ -93,6 +154,9 @@ func (h *Handler) validate() error {
 		{d.StallTimeout < 0, "download stall_timeout", "must be positive"},
 		{d.MaxConcurrent < 0, "download max_concurrent", "must be positive"},
 		{*d.MaxRedirects < 0, "download max_redirects", "must not be negative"},
+		{*d.Retries < 0, "download retries", "must not be negative"},
+		{*h.Cache.MaxSize < 0, "cache max_size", "must not be negative"},
+		{*h.Cache.MaxAge < 0, "cache max_age", "must not be negative"},
 	} {
 		if rule.broken {
 			return errors.New(rule.option + " " + rule.want)
@@ -127,10 +191,14 @@ func (h *Handler) Cleanup() error {
 	if h.files != nil {
 		h.files.Close()
 	}
-	if h.shared == nil {
-		return nil
+	var err error
+	if h.shared != nil {
+		err = releaseShared(h.Name)
 	}
-	return releaseShared(h.Name)
+	if h.store != nil {
+		err = errors.Join(err, h.store.release())
+	}
+	return err
 }
 
 // sampled returns logger with a bound on what strangers can make it write: ten

@@ -46,9 +46,9 @@ func TestTheStorageDecidesWhereDownloadsAre(t *testing.T) {
 	} {
 		ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 		h := &Handler{Name: "bot", StorageRaw: json.RawMessage(storage)}
-		got, err := h.cacheDir(ctx)
+		got, err := h.cacheRoot(ctx)
 		cancel()
-		if err != nil || got != want {
+		if got = filepath.Join(got, cacheSub(h.Name)); err != nil || got != want {
 			t.Errorf("%s: %s, %v, want %s", storage, got, err, want)
 		}
 	}
@@ -142,6 +142,7 @@ func TestAHandlerThatFailsToLoadGivesBackWhatItTook(t *testing.T) {
 		{Name: "failed", Route: "bad"},
 		{Name: "failed", AccessToken: []string{""}},
 		{Name: "failed", Download: Download{AllowPrivate: []string{"1/2"}}},
+		{Name: "failed", Download: Download{Proxy: "ftp://127.0.0.1"}},
 		{Name: "failed", StorageRaw: json.RawMessage(`{"module":"nonsense"}`)},
 	} {
 		ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
@@ -152,8 +153,12 @@ func TestAHandlerThatFailsToLoadGivesBackWhatItTook(t *testing.T) {
 			t.Error(err)
 		}
 		cancel()
-		if n, ok := pool.References("failed"); ok {
-			t.Errorf("%d references are left", n)
+		if n, ok := names.References("failed"); ok {
+			t.Errorf("%d references are left to the name", n)
 		}
+		stores.Range(func(key, _ any) bool {
+			t.Errorf("%v is still in use", key)
+			return true
+		})
 	}
 }

@@ -5,6 +5,11 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -53,15 +58,24 @@ type Handler struct {
 	// none configured, below onebot_meta/<name>/ in Caddy's data directory.
 	StorageRaw json.RawMessage `json:"storage,omitempty" caddy:"namespace=caddy.storage inline_key=module"`
 
-	// Limits of download_file.
+	// How download_file fetches.
 	Download Download `json:"download,omitzero"`
+
+	// How what it fetched is kept.
+	Cache Cache `json:"cache,omitzero"`
 
 	route      string // without a slash at its end, so "" for /
 	tokens     tokens
 	shared     *shared
+	store      *store
+	serving    func() // called before a request is served
 	files      *fetch.Client
 	dispatcher *meta.Dispatcher
 	refusals   *zap.Logger
+
+	// openFile opens a served file by its name, and fails with
+	// [fs.ErrNotExist] if there is none. It is nil unless files are served.
+	openFile func(name string) (io.ReadSeekCloser, error)
 }
 
 // Download configures the download_file action.
@@ -76,6 +90,12 @@ type Download struct {
 
 	// How long a download may wait for the origin's next byte. Default: 30s
 	StallTimeout caddy.Duration `json:"stall_timeout,omitempty"`
+
+	// How often a transfer is tried again that broke off, stalled or was
+	// answered with a status that passes, such as 503. It continues where it
+	// stopped if the origin allows that, and starts over if not; all tries
+	// together have the timeout. 0 tries once only. Default: 3
+	Retries *int `json:"retries,omitempty"`
 
 	// How many downloads run at a time; further ones wait their turn.
 	// Default: 64
@@ -93,6 +113,68 @@ type Download struct {
 	// resolves to when it is asked for by this name. "*" opens everything.
 	// Default: none
 	AllowPrivate []string `json:"allow_private,omitempty"`
+
+	// The proxy to fetch through: an http://, https://, socks5:// or
+	// socks5h:// URL, which may have a user and a password. Names are resolved
+	// and judged here before the proxy is asked for them, so this machine must
+	// be able to resolve them; a host that is opened by name is not looked up.
+	// The proxy itself may be anywhere. Global placeholders such as
+	// {env.PROXY} are expanded once, when the config is loaded.
+	// Default: none, not even that of the environment (HTTP_PROXY)
+	Proxy string `json:"proxy,omitempty"`
+}
+
+// Cache configures how downloaded files are kept.
+type Cache struct {
+	// How much room the files may take, in bytes. Those that were returned
+	// longest ago make room for new ones, but none that was returned in the
+	// last 10 minutes and none that is in use; a download that finds too
+	// little room fails. 0 is no limit. Default: 10737418240 (10 GiB)
+	MaxSize *int64 `json:"max_size,omitempty"`
+
+	// How long a file is kept after it was last returned, and 10 minutes at
+	// least. 0 is no limit. Default: 168h
+	MaxAge *caddy.Duration `json:"max_age,omitempty"`
+
+	// The permissions of the files, in octal digits. Who may read the files
+	// may also search their directories. The owner must be able to read and
+	// write. To let a bot read them that runs as another user, also give the
+	// handler a file_system storage of its own: Caddy's default root is closed
+	// to other users. Default: "0600"
+	Mode fileMode `json:"mode,omitempty"`
+
+	// Whether files can also be fetched over HTTP, below <route>/files/, with
+	// the same tokens as for actions. The answer of download_file then has
+	// their URL, too. Meant for bots on other machines. Default: false
+	Serve bool `json:"serve,omitempty"`
+}
+
+// fileMode is the permissions of a file. In JSON it is a string of octal
+// digits, as the modes of Caddy's own files are: "0640" and "640" are the same.
+type fileMode os.FileMode
+
+const wantMode = "must be an octal file mode that lets the owner read and write, such as 0640"
+
+func parseMode(s string) (mode fileMode, ok bool) {
+	n, err := strconv.ParseUint(s, 8, 32)
+	return fileMode(n), err == nil && n <= 0o777 && n&0o600 == 0o600
+}
+
+// UnmarshalJSON satisfies [json.Unmarshaler].
+func (m *fileMode) UnmarshalJSON(b []byte) error {
+	var s string
+	if json.Unmarshal(b, &s) == nil {
+		if mode, ok := parseMode(s); ok {
+			*m = mode
+			return nil
+		}
+	}
+	return errors.New("cache mode " + wantMode + ", in quotes")
+}
+
+// MarshalJSON satisfies [json.Marshaler].
+func (m fileMode) MarshalJSON() ([]byte, error) {
+	return fmt.Appendf(nil, `"%04o"`, m), nil
 }
 
 // CaddyModule returns the Caddy module information.
@@ -108,4 +190,6 @@ var (
 	_ caddy.Provisioner           = (*Handler)(nil)
 	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+	_ json.Marshaler              = fileMode(0)
+	_ json.Unmarshaler            = (*fileMode)(nil)
 )

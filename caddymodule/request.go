@@ -16,25 +16,26 @@ import (
 type refusal struct {
 	status  int
 	failure *meta.Error
+	allow   string // the methods that are allowed, with status 405
 }
 
 func (r refusal) Error() string { return r.failure.Message }
 
 var (
-	errUnauthorized = refusal{http.StatusUnauthorized, meta.ErrUnauthorized}
-	errForbidden    = refusal{http.StatusForbidden, meta.ErrForbidden}
-	errMethod       = refusal{http.StatusMethodNotAllowed, meta.BadRequest(
-		"the method must be GET or POST", "请求方法必须是 GET 或 POST")}
-	errContentType = refusal{http.StatusNotAcceptable, meta.BadRequest(
+	errUnauthorized = refusal{status: http.StatusUnauthorized, failure: meta.ErrUnauthorized}
+	errForbidden    = refusal{status: http.StatusForbidden, failure: meta.ErrForbidden}
+	errMethod       = refusal{status: http.StatusMethodNotAllowed, failure: meta.BadRequest(
+		"the method must be GET or POST", "请求方法必须是 GET 或 POST"), allow: "GET, POST"}
+	errContentType = refusal{status: http.StatusNotAcceptable, failure: meta.BadRequest(
 		"the Content-Type must be application/json or application/x-www-form-urlencoded",
 		"Content-Type 必须是 application/json 或 application/x-www-form-urlencoded")}
-	errBroken = refusal{http.StatusBadRequest, meta.BadRequest(
+	errBroken = refusal{status: http.StatusBadRequest, failure: meta.BadRequest(
 		"the body broke off", "请求体不完整")}
 )
 
 func errTooLarge(limit int64) refusal {
 	size := humanize.IBytes(uint64(limit))
-	return refusal{http.StatusRequestEntityTooLarge, meta.BadRequest(
+	return refusal{status: http.StatusRequestEntityTooLarge, failure: meta.BadRequest(
 		"the body is larger than "+size, "请求体超过 "+size)}
 }
 
@@ -45,7 +46,7 @@ func asRefusal(err error) refusal {
 		return r
 	}
 	if e, ok := errors.AsType[*meta.Error](err); ok {
-		return refusal{http.StatusBadRequest, e}
+		return refusal{status: http.StatusBadRequest, failure: e}
 	}
 	return errBroken
 }
@@ -60,7 +61,11 @@ func (h *Handler) readCall(w http.ResponseWriter, r *http.Request, action string
 	}
 	delete(params, "access_token")
 	sent, err := h.readBody(w, r)
-	maps.Copy(params, sent)
+	if len(params) == 0 && sent != nil {
+		params = sent
+	} else {
+		maps.Copy(params, sent)
+	}
 	if action != "" {
 		return meta.ParamsCall(action, params), err
 	}

@@ -2,7 +2,9 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -20,6 +22,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	if why, ok := h.tokens.authorize(r); !ok {
 		h.refuse(w, r, why, nil)
+		return nil
+	}
+	h.serving()
+	if name, ok := h.servedName(r.URL.Path); ok {
+		h.serveFile(w, r, name)
 		return nil
 	}
 	h.shared.counters.PacketsReceived.Add(1)
@@ -42,20 +49,66 @@ func (h *Handler) match(path string) (action string, ours bool) {
 }
 
 // answer carries out the call that r makes and reports whether its reply was
-// delivered. A call is read even if it will be refused, for its echo.
+// delivered.
 func (h *Handler) answer(w http.ResponseWriter, r *http.Request, action string) (delivered bool) {
+	var call begun
+	apart(func() { call = h.begin(w, r, action) })
+	if call.err != nil {
+		return h.refuse(w, r, asRefusal(call.err), call.echo)
+	}
+	select {
+	case <-call.pending.Done():
+	case <-r.Context().Done():
+	}
+	return deliver(w, r, http.StatusOK, call.pending.Reply(r.Context()))
+}
+
+// begun is a call that is being carried out, or why it is not.
+type begun struct {
+	pending *meta.Pending
+	echo    json.RawMessage
+	err     error
+}
+
+// begin begins to carry out the call that r makes. It is read even if it will
+// be refused, for its echo.
+func (h *Handler) begin(w http.ResponseWriter, r *http.Request, action string) begun {
 	call, err := h.readCall(w, r, action)
 	unread := call.Action == "" && err != nil // it might have named one
 	switch {
 	case !h.dispatcher.Knows(call.Action) && !unread:
-		err = refusal{http.StatusNotFound, meta.UnknownAction(call.Action)}
+		err = refusal{status: http.StatusNotFound, failure: meta.UnknownAction(call.Action)}
 	case r.Method != http.MethodGet && r.Method != http.MethodPost:
 		err = errMethod
 	}
 	if err != nil {
-		return h.refuse(w, r, asRefusal(err), call.Echo)
+		return begun{echo: call.Echo, err: err}
 	}
-	return deliver(w, r, http.StatusOK, h.dispatcher.Do(r.Context(), call))
+	if h.Cache.Serve {
+		call.FileURL = func(name string) string { return h.fileURL(r, name) }
+	}
+	return begun{pending: h.dispatcher.Start(r.Context(), call)}
+}
+
+// apart runs f in a goroutine of its own, which ends with it, and waits for
+// that. A goroutine keeps the largest stack that it ever needed: without this,
+// each of many calls that wait for a download would hold 8 KiB more, as
+// BenchmarkWaitingCalls shows.
+func apart(f func()) {
+	panicked := make(chan any, 1)
+	go func() {
+		defer func() {
+			reason := recover()
+			if reason != nil && reason != http.ErrAbortHandler {
+				reason = fmt.Sprintf("%v\n%s", reason, debug.Stack())
+			}
+			panicked <- reason
+		}()
+		f()
+	}()
+	if reason := <-panicked; reason != nil {
+		panic(reason) // as if f had been called here: the server catches it
+	}
 }
 
 // refuse answers a call that is not carried out.
@@ -72,7 +125,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, why refusal, ec
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	case http.StatusMethodNotAllowed:
-		w.Header().Set("Allow", "GET, POST")
+		w.Header().Set("Allow", why.allow)
 	}
 	return deliver(w, r, why.status, meta.Failure(why.failure, echo))
 }

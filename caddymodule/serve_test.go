@@ -23,7 +23,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/onebot-caddy/onebot-meta/meta"
-	"github.com/onebot-caddy/onebot-meta/meta/diskcache"
 	"github.com/onebot-caddy/onebot-meta/meta/egress"
 	"github.com/onebot-caddy/onebot-meta/meta/fetch"
 )
@@ -286,7 +285,7 @@ func FuzzServeHTTP(f *testing.F) {
 
 	h := provision(f, nil)
 	nowhere := func(context.Context, string, string) (net.Conn, error) { return nil, egress.ErrRefused }
-	files := fetch.New(diskcache.New(f.TempDir()), fetch.Options{Timeout: time.Hour, StallTimeout: time.Hour, MaxConcurrent: 1, Dial: nowhere})
+	files := fetch.New(h.store.cache, h.store.flights, fetch.Options{Timeout: time.Hour, StallTimeout: time.Hour, MaxConcurrent: 1, Dial: nowhere})
 	h.dispatcher = meta.NewDispatcher(h.shared.counters, files, h.shared.queue, zap.NewNop())
 	h.refusals = zap.NewNop()
 

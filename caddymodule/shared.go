@@ -6,6 +6,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/onebot-caddy/onebot-meta/meta"
+	"github.com/onebot-caddy/onebot-meta/meta/diskcache"
+	"github.com/onebot-caddy/onebot-meta/meta/fetch"
 )
 
 // maxBackground is how many calls with _async run at a time for one name.
@@ -17,9 +19,19 @@ type shared struct {
 	queue    *meta.Queue
 }
 
+// store is what handlers with one cache directory have in common, across
+// config reloads: the files in it and the downloads that are under way.
+type store struct {
+	cache    *diskcache.Cache
+	flights  *fetch.Flights
+	maintain sync.Once
+}
+
 var (
-	// pool holds the [shared] of each name that a config uses.
-	pool = caddy.NewUsagePool()
+	// names holds the [shared] of each name that a config uses, stores the
+	// [store] of each cache directory.
+	names  = caddy.NewUsagePool()
+	stores = caddy.NewUsagePool()
 
 	// allCounters holds the counters of each name that was ever used. They
 	// outlive the pool's references because they count since the process
@@ -32,7 +44,7 @@ var (
 // releaseShared.
 func acquireShared(name string) *shared {
 	counters, _ := allCounters.LoadOrStore(name, new(meta.Counters))
-	value, _ := pool.LoadOrStore(name, &shared{
+	value, _ := names.LoadOrStore(name, &shared{
 		counters: counters.(*meta.Counters),
 		queue:    meta.NewQueue(maxBackground),
 	})
@@ -40,7 +52,7 @@ func acquireShared(name string) *shared {
 }
 
 func releaseShared(name string) error {
-	_, err := pool.Delete(name)
+	_, err := names.Delete(name)
 	return err
 }
 
@@ -51,5 +63,30 @@ func (s *shared) Destruct() error {
 	return nil
 }
 
+// acquireStore returns what belongs to the directory sub below root. A new one
+// has the bounds opts. It must be given back with release.
+func acquireStore(root, sub string, opts diskcache.Options) *store {
+	cache := diskcache.New(root, sub, opts)
+	value, _ := stores.LoadOrStore(cache.Dir(), &store{cache: cache, flights: fetch.NewFlights()})
+	s := value.(*store)
+	s.maintain.Do(s.cache.Maintain)
+	return s
+}
+
+func (s *store) release() error {
+	_, err := stores.Delete(s.cache.Dir())
+	return err
+}
+
+// Destruct ends the downloads and closes the cache when no handler uses the
+// directory any more.
+func (s *store) Destruct() error {
+	s.flights.Close()
+	return s.cache.Close()
+}
+
 // Interface guards
-var _ caddy.Destructor = (*shared)(nil)
+var (
+	_ caddy.Destructor = (*shared)(nil)
+	_ caddy.Destructor = (*store)(nil)
+)

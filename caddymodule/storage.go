@@ -8,10 +8,10 @@ import (
 	"github.com/caddyserver/certmagic"
 )
 
-// cacheDir returns the absolute path of the directory for downloads: in the
-// file system where the configured storage is one, and otherwise in Caddy's
-// data directory.
-func (h *Handler) cacheDir(ctx caddy.Context) (string, error) {
+// cacheRoot returns the absolute path of the directory that Caddy's storage
+// has for downloads: in the file system where the configured storage is one,
+// and otherwise Caddy's data directory.
+func (h *Handler) cacheRoot(ctx caddy.Context) (string, error) {
 	storage, err := h.configuredStorage(ctx)
 	if err != nil {
 		return "", err
@@ -20,12 +20,14 @@ func (h *Handler) cacheDir(ctx caddy.Context) (string, error) {
 	if fs, ok := storage.(*certmagic.FileStorage); ok {
 		root = fs.Path
 	}
-	dir, err := filepath.Abs(filepath.Join(root, "onebot_meta", h.Name))
-	if err != nil {
+	if root, err = filepath.Abs(root); err != nil {
 		return "", fmt.Errorf("finding the cache directory: %w", err)
 	}
-	return dir, nil
+	return root, nil
 }
+
+// cacheSub returns the directory of a name's downloads below the root.
+func cacheSub(name string) string { return filepath.Join("onebot_meta", name) }
 
 // configuredStorage returns the handler's own storage, or else the global one.
 func (h *Handler) configuredStorage(ctx caddy.Context) (certmagic.Storage, error) {

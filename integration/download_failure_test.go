@@ -10,7 +10,7 @@ import (
 )
 
 func TestAFailedDownloadSaysWhyAndLeavesNothing(t *testing.T) {
-	c := startBot(t, download("max_size 1000", "max_redirects 2"))
+	c := startBot(t, download("max_size 1000", "max_redirects 2", "retries 0"))
 	o := newOrigin(t)
 	big := filler(1001)
 	const chunkedHead = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -93,8 +93,8 @@ func TestAFailedDownloadSaysWhyAndLeavesNothing(t *testing.T) {
 
 func TestADownloadThatTakesTooLongFails(t *testing.T) {
 	c := startCaddy(t, "http://<SITE> {\n"+
-		"onebot_meta {\n route /total\n name total\n"+download("timeout 300ms", "stall_timeout 20s")+"\n}\n"+
-		"onebot_meta {\n route /stall\n name stall\n"+download("timeout 20s", "stall_timeout 300ms")+"\n}\n"+
+		"onebot_meta {\n route /total\n name total\n"+download("timeout 300ms", "stall_timeout 20s", "retries 0")+"\n}\n"+
+		"onebot_meta {\n route /stall\n name stall\n"+download("timeout 20s", "stall_timeout 300ms", "retries 0")+"\n}\n"+
 		"onebot_meta {\n route /slow\n name slow\n"+download("timeout 20s", "stall_timeout 1s")+"\n}\n}")
 	o := newOrigin(t)
 	silent := func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/base64"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -249,15 +250,16 @@ func TestAnActionWithAsyncRunsInTheBackground(t *testing.T) {
 func TestAFullBackgroundQueueIsAFailureAndNoSilentDrop(t *testing.T) {
 	c := startBot(t, "download {\n max_concurrent 1000000\n allow_private 127.0.0.1\n}")
 	o := newOrigin(t)
-	call := params{"url": o.handle("/a.png", o.stall("", "content"))}.String()
+	url := o.handle("/a.png", o.stall("", "content"))
+	call := func(n int) string { return params{"url": fmt.Sprint(url, "?", n)}.String() }
 
 	accepted := 0
-	for c.post(t, "/download_file_async", call).status == "async" {
+	for c.post(t, "/download_file_async", call(accepted)).status == "async" {
 		if accepted++; accepted > 10_000 {
 			t.Fatal("the queue has no bound")
 		}
 	}
-	r := c.post(t, "/download_file_async", call).wantFailed(t)
+	r := c.post(t, "/download_file_async", call(accepted)).wantFailed(t)
 	if !strings.Contains(r.message, "background") {
 		t.Errorf("message %q does not say what is full", r.message)
 	}
@@ -275,7 +277,7 @@ func TestAFullBackgroundQueueIsAFailureAndNoSilentDrop(t *testing.T) {
 	if n := o.count(); n != accepted {
 		t.Errorf("%d requests for %d accepted calls", n, accepted)
 	}
-	c.post(t, "/download_file_async", call).wantAsync(t)
+	c.post(t, "/download_file_async", call(accepted)).wantAsync(t)
 	c.awaitLogs("downloaded file", accepted+1)
 }
 

@@ -12,7 +12,7 @@ func TestNoSecretIsAnsweredOrLogged(t *testing.T) {
 	const secret = "5ecret"
 	c := startCaddy(t, "http://<SITE> {\n"+
 		"onebot_meta {\n route /open\n name open\naccess_token {env.TOKEN}\n"+
-		download("stall_timeout 200ms", "max_size 1000", "max_redirects 1")+"\n}\n"+
+		download("stall_timeout 200ms", "max_size 1000", "max_redirects 1", "retries 0")+"\n}\n"+
 		"onebot_meta {\n route /shut\n name shut\n}\n}", global("\tdebug"), environ("TOKEN=token-"+secret))
 	o := newOrigin(t)
 	host := strings.TrimPrefix(o.url, "http://")

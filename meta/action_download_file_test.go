@@ -95,15 +95,15 @@ func TestDownloadFileSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestEveryFailureIsExplainedInTwoLanguages(t *testing.T) {
-	for kind := fetch.BadScheme; kind <= fetch.DiskFull; kind++ {
+	for kind := fetch.BadScheme; kind <= fetch.CacheTooSmall; kind++ {
 		e, _ := explain(&fetch.Error{Kind: kind, Detail: "DETAIL", Err: errors.New("cause")})
 		if e.Message == "" || e.Wording == "" || strings.Contains(e.Message+e.Wording, "%") ||
 			strings.Contains(e.Message, "DETAIL") != strings.Contains(e.Wording, "DETAIL") {
 			t.Errorf("kind %d: %+v", kind, e)
 		}
 	}
-	if len(failures) != int(fetch.DiskFull) {
-		t.Errorf("%d failures are explained, there are %d", len(failures), fetch.DiskFull)
+	if len(failures) != int(fetch.CacheTooSmall) {
+		t.Errorf("%d failures are explained, there are %d", len(failures), fetch.CacheTooSmall)
 	}
 }
 

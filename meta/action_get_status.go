@@ -13,7 +13,7 @@ type status struct {
 	Stat           Stat `json:"stat"`
 }
 
-func (d *Dispatcher) getStatus(context.Context, Params) (any, error) {
+func (d *Dispatcher) getStatus(context.Context, Call) (any, error) {
 	return status{
 		AppInitialized: true,
 		AppEnabled:     true,

@@ -25,7 +25,7 @@ type versionInfo struct {
 
 // getVersionInfo says go-cqhttp v1.2.0 where bot frameworks look for what they
 // may use, and the truth where people look.
-func (d *Dispatcher) getVersionInfo(context.Context, Params) (any, error) {
+func (d *Dispatcher) getVersionInfo(context.Context, Call) (any, error) {
 	return versionInfo{
 		AppName:                  "go-cqhttp",
 		AppVersion:               "v1.2.0",

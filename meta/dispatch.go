@@ -2,7 +2,6 @@ package meta
 
 import (
 	"context"
-	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -23,7 +22,8 @@ type Dispatcher struct {
 }
 
 type action struct {
-	run func(ctx context.Context, p Params) (data any, err error)
+	// run returns the data of the reply, or a [later] to wait for it.
+	run func(ctx context.Context, call Call) (data any, err error)
 
 	// never marks an action that exists only to say that it is not supported.
 	never bool
@@ -61,54 +61,41 @@ func (d *Dispatcher) Knows(name string) bool {
 	return ok
 }
 
-// Do carries out a call. It returns when the action is done, except that a
-// call with the suffix _async is answered at once and carried out in the
-// background; the end of ctx does not stop it.
+// Do carries out a call and returns its reply, for which it waits as long as
+// ctx lasts. See Start.
 func (d *Dispatcher) Do(ctx context.Context, call Call) Reply {
-	name, async := cutSuffix(call.Action)
-	a, ok := d.actions[name]
-	if !ok {
-		return Failure(UnknownAction(call.Action), call.Echo)
-	}
-	if !async {
-		return d.run(ctx, name, a, call)
-	}
-	if !d.queue.Go(func(ctx context.Context) { d.run(ctx, name, a, call) }) {
-		d.logger.Warn("background queue is full", zap.String("action", name))
-		return Failure(errBusy, call.Echo)
-	}
-	return Reply{Status: "async", Retcode: RetcodeAsync, Echo: call.Echo}
+	return d.Start(ctx, call).Reply(ctx)
 }
 
-// run carries out an action. One that panics fails alone: it may run where no
-// server would catch it.
-func (d *Dispatcher) run(ctx context.Context, name string, a action, call Call) (reply Reply) {
-	start := time.Now()
-	defer func() {
-		if r := recover(); r != nil {
-			d.logger.Error("action panicked", zap.String("action", name), zap.Any("panic", r), zap.Stack("stack"))
-			reply = Failure(errInternal, call.Echo)
-		}
-		if c := d.logger.Check(zap.DebugLevel, "served action"); c != nil {
-			c.Write(zap.String("action", name), zap.Int("retcode", reply.Retcode), zap.Duration("duration", time.Since(start)))
-		}
-	}()
+// Start begins to carry out a call. A call with the suffix _async is answered
+// at once and carried out in the background; the end of ctx does not stop it.
+func (d *Dispatcher) Start(ctx context.Context, call Call) *Pending {
+	name, async := cutSuffix(call.Action)
+	p := &Pending{logger: d.logger, action: name, echo: call.Echo, start: time.Now()}
+	a, ok := d.actions[name]
+	switch {
+	case !ok:
+		p.reply = Failure(UnknownAction(call.Action), call.Echo)
+	case !async:
+		p.carryOut(func() (any, error) { return a.run(ctx, call) })
+	case d.background(p, a, call):
+		p.reply = Reply{Status: "async", Retcode: RetcodeAsync, Echo: call.Echo}
+	default:
+		d.logger.Warn("background queue is full", zap.String("action", name))
+		p.reply = Failure(errBusy, call.Echo)
+	}
+	return p
+}
 
-	result, err := a.run(ctx, call.Params)
-	var data json.RawMessage
-	if result != nil {
-		var encodeErr error
-		if data, encodeErr = marshal(result); encodeErr != nil {
-			d.logger.Error("encoding reply", zap.String("action", name), zap.Error(encodeErr))
-			err = errInternal
-		}
-	}
-	if err != nil {
-		reply = Failure(err, call.Echo)
-		reply.Data = data
-		return reply
-	}
-	return Reply{Status: "ok", Retcode: RetcodeOK, Data: data, Echo: call.Echo}
+// background has a call carried out to which nobody takes the reply. It
+// reports false if too many are already.
+func (d *Dispatcher) background(p *Pending, a action, call Call) bool {
+	call.FileURL, call.unanswered = nil, true
+	unheard := *p
+	return d.queue.Go(func(ctx context.Context) {
+		unheard.carryOut(func() (any, error) { return a.run(ctx, call) })
+		unheard.Reply(ctx)
+	})
 }
 
 // supported returns the names of the actions that can succeed, sorted.

@@ -29,7 +29,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // temporary directory, and what it logs.
 func newDispatcher(t *testing.T) (*Dispatcher, *observer.ObservedLogs) {
 	t.Helper()
-	files := fetch.New(diskcache.New(t.TempDir()), fetch.Options{
+	cache := diskcache.New(t.TempDir(), "cache", diskcache.Options{Mode: 0o600})
+	flights := fetch.NewFlights()
+	files := fetch.New(cache, flights, fetch.Options{
 		MaxSize:       1 << 20,
 		Timeout:       time.Minute,
 		StallTimeout:  time.Minute,
@@ -38,7 +40,13 @@ func newDispatcher(t *testing.T) (*Dispatcher, *observer.ObservedLogs) {
 		Dial:          new(net.Dialer).DialContext,
 		UserAgent:     "test",
 	})
-	t.Cleanup(files.Close)
+	t.Cleanup(func() {
+		flights.Close()
+		files.Close()
+		if err := cache.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	queue := NewQueue(2)
 	t.Cleanup(queue.Close)
 	core, logs := observer.New(zapcore.DebugLevel)
@@ -137,7 +145,7 @@ func TestStatusReportsTheCounters(t *testing.T) {
 
 func TestAPanicFailsItsCallAlone(t *testing.T) {
 	d, logs := newDispatcher(t)
-	d.actions["broken"] = action{run: func(context.Context, Params) (any, error) { panic("oops") }}
+	d.actions["broken"] = action{run: func(context.Context, Call) (any, error) { panic("oops") }}
 	if got := do(t, d, "broken", `{}`); got.Status != "failed" || got.Message != errInternal.Message {
 		t.Errorf("got %+v", got)
 	}
@@ -154,7 +162,7 @@ func TestAPanicFailsItsCallAlone(t *testing.T) {
 func TestAFullQueueIsAFailure(t *testing.T) {
 	d, _ := newDispatcher(t)
 	release := make(chan struct{})
-	d.actions["slow"] = action{run: func(context.Context, Params) (any, error) { <-release; return nil, nil }}
+	d.actions["slow"] = action{run: func(context.Context, Call) (any, error) { <-release; return nil, nil }}
 	for range 2 {
 		if got := do(t, d, "slow_async", `{}`); got.Status != "async" {
 			t.Fatalf("got %+v", got)

@@ -32,6 +32,12 @@ type Call struct {
 	// Echo is returned byte for byte in the reply. It is one JSON value, or
 	// nil if the caller sent none.
 	Echo json.RawMessage
+
+	// FileURL returns the URL at which the caller can fetch a file that is in
+	// the cache, by its name. It is nil if files are not served.
+	FileURL func(name string) string
+
+	unanswered bool // its reply goes to nobody
 }
 
 // Reply is the answer to a call: the envelope that every action of OneBot v11

@@ -73,17 +73,17 @@ func TestEnvelopeCall(t *testing.T) {
 	}{
 		"action, params and echo": {
 			`{"action":"a","params":{"x":1},"echo":[2]}`,
-			Call{"a", Params{"x": raw(`1`)}, raw(`[2]`)}, "",
+			Call{Action: "a", Params: Params{"x": raw(`1`)}, Echo: raw(`[2]`)}, "",
 		},
-		"params of null":                      {`{"action":"a","params":null}`, Call{"a", Params{}, nil}, ""},
-		"no params":                           {`{"action":"a"}`, Call{"a", Params{}, nil}, ""},
-		"no action":                           {`{}`, Call{"", Params{}, nil}, ""},
-		"an action of null":                   {`{"action":null}`, Call{"", Params{}, nil}, ""},
-		"an action of a number":               {`{"action":5}`, Call{"5", Params{}, nil}, ""},
-		"params beside the call":              {`{"action":"a","x":1,"params":{"y":2}}`, Call{"a", Params{"x": raw(`1`), "y": raw(`2`)}, nil}, ""},
-		"params win over others":              {`{"action":"a","x":1,"params":{"x":2}}`, Call{"a", Params{"x": raw(`2`)}, nil}, ""},
-		"an echo among params is a parameter": {`{"action":"a","params":{"echo":2}}`, Call{"a", Params{"echo": raw(`2`)}, nil}, ""},
-		"params of an array":                  {`{"action":"a","params":[1],"echo":3}`, Call{"", Params{}, raw(`3`)}, "params must be a JSON object"},
+		"params of null":                      {`{"action":"a","params":null}`, Call{Action: "a", Params: Params{}}, ""},
+		"no params":                           {`{"action":"a"}`, Call{Action: "a", Params: Params{}}, ""},
+		"no action":                           {`{}`, Call{Action: "", Params: Params{}}, ""},
+		"an action of null":                   {`{"action":null}`, Call{Action: "", Params: Params{}}, ""},
+		"an action of a number":               {`{"action":5}`, Call{Action: "5", Params: Params{}}, ""},
+		"params beside the call":              {`{"action":"a","x":1,"params":{"y":2}}`, Call{Action: "a", Params: Params{"x": raw(`1`), "y": raw(`2`)}}, ""},
+		"params win over others":              {`{"action":"a","x":1,"params":{"x":2}}`, Call{Action: "a", Params: Params{"x": raw(`2`)}}, ""},
+		"an echo among params is a parameter": {`{"action":"a","params":{"echo":2}}`, Call{Action: "a", Params: Params{"echo": raw(`2`)}}, ""},
+		"params of an array":                  {`{"action":"a","params":[1],"echo":3}`, Call{Action: "", Params: Params{}, Echo: raw(`3`)}, "params must be a JSON object"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			envelope, err := ParseObject([]byte(tt.envelope))

@@ -1,36 +1,47 @@
-// Package diskcache keeps downloaded files in a directory. A file appears
-// under its name only when it is whole, and never changes after that.
+// Package diskcache keeps downloaded files in a directory, within bounds.
+//
+// A file appears under its name only when it is whole, and never changes after
+// that. What was lately returned to somebody stays; of the rest the least
+// recently returned goes first when room is needed.
+//
+// Below the directory of a cache are
+//
+//	files/<hh>/<name>      the files, where <hh> begins <name>
+//	index/<hh>/<name>.json a record of each file that is safely on disk
+//	tmp/<process>/         files being written, see session
+//
+// A file can be returned as soon as it is there, but a power cut could still
+// tear it. It is synced a little later, and only then gets its record: after a
+// crash, what has no record is not trusted.
 package diskcache
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
-	"syscall"
 	"time"
 
-	"github.com/rogpeppe/go-internal/robustio"
+	"github.com/gofrs/flock"
+	"go.uber.org/zap"
 )
 
 const (
-	dirMode = 0o700 // as Caddy's own file storage has it
-
-	// Below the cache's directory, files are written in tempDir and move to
-	// filesDir when they are whole.
-	tempDir  = "tmp"
 	filesDir = "files"
+	indexDir = "index"
+	tempDir  = "tmp"
 
-	// leftoverAge is how long a temporary file must have been left alone to be
-	// taken for what a crash left behind. A download that still runs, in this
-	// process or in another, writes far more often.
-	leftoverAge = 24 * time.Hour
+	recordExt = ".json"
 
-	sweepInterval = time.Hour
+	// Keep is how long a file stays after it was returned, at least.
+	Keep = 10 * time.Minute
+
+	// touchInterval is how exactly a file's modification time says when it was
+	// last returned. Setting it at every call would cost more than the call.
+	touchInterval = time.Minute
+
+	maintainDelay    = 5 * time.Second
+	maintainInterval = time.Minute
 )
 
 // The signature that tells backup programs to leave a directory out; see
@@ -38,150 +49,149 @@ const (
 const cacheDirTag = "Signature: 8a477f597d28d172789f06886806bc55\n" +
 	"# This directory holds files downloaded by onebot-meta.\n"
 
-// Cache is a directory of files. Several processes may use one directory.
-type Cache struct {
-	dir string
-	now func() time.Time
+// ErrNoRoom is the failure to make room within MaxSize, because everything that
+// is there was returned too lately.
+var ErrNoRoom = errors.New("no room in the cache")
 
-	mu    sync.Mutex
-	swept time.Time
+// Options are the bounds of a cache.
+type Options struct {
+	MaxSize int64         // of all files, in bytes; 0 is no limit
+	MaxAge  time.Duration // of a file since it was last returned; 0 is no limit
+	Mode    fs.FileMode   // of files; directories are searchable by who may read
+	Logger  *zap.Logger
 }
 
-// New returns the cache in dir, an absolute path. It touches no file: the
-// directory is made when the first file is, so that loading a configuration,
-// perhaps as another user, leaves nothing behind.
-func New(dir string) *Cache {
-	return &Cache{dir: dir, now: time.Now}
+// Cache is a directory of files. It is safe for concurrent use, and several
+// processes may use one directory.
+type Cache struct {
+	root, dir string
+	now       func() time.Time
+	uptime    func() (time.Duration, bool) // of the machine
+	patience  time.Duration                // with other processes that hold lock
+
+	// Each lock may be taken while those above it are held.
+
+	evicting sync.Mutex // by who makes room, for all that wait for it
+	looked   time.Time  // when the whole directory was last read for want of room
+
+	scanned  sync.Once
+	scanning sync.Mutex
+	seen     map[string]shardTimes
+
+	sessions sync.Mutex
+	session  *session
+	ended    bool // no session is opened any more
+
+	touching sync.Mutex // with lock, by who touches or evicts
+	lock     *flock.Flock
+
+	mu       sync.Mutex
+	opts     Options
+	index    index
+	unsynced []*item // in the order of their commit
+	syncing  bool    // whether syncLoop runs
+	closed   bool
+
+	closing    chan struct{}
+	background sync.WaitGroup
+}
+
+// New returns the cache in the directory sub below root, an absolute path. It
+// touches no file: the directory is made when the first file is, so that
+// loading a configuration, perhaps as another user, leaves nothing behind.
+func New(root, sub string, opts Options) *Cache {
+	dir := filepath.Join(root, sub)
+	c := &Cache{
+		root:     root,
+		dir:      dir,
+		now:      time.Now,
+		uptime:   uptime,
+		patience: 2 * time.Second,
+		lock:     newLock(filepath.Join(dir, "lock")),
+		seen:     make(map[string]shardTimes),
+		index:    newIndex(),
+		closing:  make(chan struct{}),
+	}
+	c.Configure(opts)
+	return c
 }
 
 // Dir returns the directory of the cache.
 func (c *Cache) Dir() string { return c.dir }
 
-// Create starts a new file. The caller must Abort it, at the latest
-// after Commit.
-func (c *Cache) Create() (*File, error) {
-	temp := filepath.Join(c.dir, tempDir)
-	if err := os.MkdirAll(temp, dirMode); err != nil {
-		return nil, err
+// Configure sets the bounds anew. What is beyond them goes within a minute.
+func (c *Cache) Configure(opts Options) {
+	if opts.Logger == nil {
+		opts.Logger = zap.NewNop()
 	}
-	c.sweep(temp)
-	f, err := os.CreateTemp(temp, "*.part") // with mode 0600
-	if err != nil {
-		return nil, err
-	}
-	return &File{cache: c, temp: f}, nil
-}
-
-// sweep removes what crashes left in temp, now and then.
-func (c *Cache) sweep(temp string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := c.now(); now.Sub(c.swept) > sweepInterval {
-		c.swept = now
-		removeLeftovers(temp, now.Add(-leftoverAge))
-		tagDir(c.dir)
-	}
+	c.opts = opts
 }
 
-// File is a file being written. Its methods are not safe for concurrent use.
-type File struct {
-	cache     *Cache
-	temp      *os.File
-	committed bool
+func (c *Cache) options() Options {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.opts
 }
 
-// Write appends to the file.
-func (f *File) Write(p []byte) (int, error) { return f.temp.Write(p) }
-
-// ReadAt reads back what has been written.
-func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.temp.ReadAt(p, off) }
-
-// Commit makes the file whole on disk, closes it and gives it its name, which
-// nobody can guess, with the extension ext. It returns the file's absolute
-// path.
-//
-// The file is synced before it is renamed, and its directory after, so that a
-// power cut leaves all of it or nothing.
-func (f *File) Commit(ext string) (string, error) {
-	if err := f.temp.Sync(); err != nil {
-		return "", err
-	}
-	if err := f.temp.Close(); err != nil {
-		return "", err
-	}
-	name := newName()
-	dir := filepath.Join(f.cache.dir, filesDir, name[:2])
-	if err := os.MkdirAll(dir, dirMode); err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, name+"."+ext)
-	if err := robustio.Rename(f.temp.Name(), path); err != nil {
-		return "", err
-	}
-	f.committed = true
-	if err := syncDir(dir); err != nil {
-		return "", errors.Join(err, os.Remove(path))
-	}
-	return path, nil
-}
-
-// Abort gives up a file that is not committed and removes what there is of
-// it. After Commit has succeeded it does nothing.
-func (f *File) Abort() error {
-	if f.committed {
-		return nil
-	}
-	err := f.temp.Close()
-	if errors.Is(err, fs.ErrClosed) {
-		err = nil
-	}
-	return errors.Join(err, os.Remove(f.temp.Name()))
-}
-
-// newName returns 128 random bits in hexadecimal.
-func newName() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
-}
-
-// syncDir makes the names in dir last.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // directories cannot be synced there, nor need to be
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) {
-		err = nil // as some network file systems say; they have no better way
-	}
-	return errors.Join(err, d.Close())
-}
-
-// removeLeftovers removes the files in dir that nobody has written to since
-// before. What cannot be removed is left for the next time.
-func removeLeftovers(dir string, before time.Time) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return
-	}
-	for _, entry := range entries {
-		info, err := entry.Info()
-		if err == nil && info.Mode().IsRegular() && info.ModTime().Before(before) {
-			_ = os.Remove(filepath.Join(dir, entry.Name()))
+// Maintain keeps the cache within its bounds until it is closed, also when
+// nobody uses it. It returns at once, and begins a little later: a process that
+// only looks whether a configuration is valid changes nothing.
+func (c *Cache) Maintain() {
+	c.background.Go(func() {
+		timer := time.NewTimer(maintainDelay)
+		defer timer.Stop()
+		for {
+			select {
+			case <-timer.C:
+			case <-c.closing:
+				return
+			}
+			c.scanOnce()
+			c.sweepSessions()
+			c.scan(false)
+			c.expire()
+			timer.Reset(maintainInterval)
 		}
-	}
+	})
 }
 
-// tagDir marks dir as a cache. A cache without the mark works all the same.
-func tagDir(dir string) {
-	f, err := os.OpenFile(filepath.Join(dir, "CACHEDIR.TAG"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return
-	}
-	_, _ = f.WriteString(cacheDirTag)
-	_ = f.Close()
+// Close makes the files that are there safe from a power cut and ends what
+// runs in the background. No other method may be called any more, except those
+// of files that are still open.
+func (c *Cache) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	close(c.closing)
+	c.background.Wait()
+	deadline := time.Now().Add(closingTime)
+	c.syncAll(func() bool { return time.Now().After(deadline) })
+	c.sessions.Lock()
+	defer c.sessions.Unlock()
+	c.ended = true
+	err := errors.Join(c.session.close(), c.lock.Close())
+	c.session = nil
+	return err
+}
+
+// Key tells what a file can be reused for: a digest of everything that decides
+// about its content.
+type Key [32]byte
+
+// Entry is a file in a cache.
+type Entry struct {
+	Name string // unguessable, with an extension
+	Path string // absolute
+	Size int64  // in bytes
+	Head Head   // as it was given last
+}
+
+func (c *Cache) filePath(name string) string {
+	return filepath.Join(c.dir, filesDir, name[:2], name)
+}
+
+func (c *Cache) indexPath(name string) string {
+	return filepath.Join(c.dir, indexDir, name[:2], name+recordExt)
 }

@@ -18,9 +18,9 @@ import (
 // that the configuration does not open.
 var ErrRefused = errors.New("destination refused")
 
-// dialTimeout is shared by the addresses of a name, so that one that swallows
+// DialTimeout is shared by the addresses of a name, so that one that swallows
 // packets does not keep the others from being tried.
-const dialTimeout = 15 * time.Second
+const DialTimeout = 15 * time.Second
 
 // azureMetadata is the one metadata service of a cloud at an address that
 // looks public: https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
@@ -42,7 +42,7 @@ type Dialer struct {
 func NewDialer(allow Allow, resolver *net.Resolver) *Dialer {
 	d := &Dialer{
 		allow:    allow,
-		open:     net.Dialer{Timeout: dialTimeout, Resolver: resolver},
+		open:     net.Dialer{Timeout: DialTimeout, Resolver: resolver},
 		resolver: cmp.Or(resolver, net.DefaultResolver),
 		guardian: ssrf.New(
 			ssrf.WithAnyPort(),

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"strconv"
+	"time"
 
 	"github.com/onebot-caddy/onebot-meta/meta/diskcache"
 	"github.com/onebot-caddy/onebot-meta/meta/egress"
@@ -23,10 +25,13 @@ const (
 	BadURL                           // the URL does not parse, or has no host
 	BadHeader                        // a header is not of the form "Name: value"; Detail is its number
 	RefusedHeader                    // a header is not for the caller to set; Detail is its name
+	HostByProxy                      // Host cannot be set for an http:// URL that an HTTP proxy fetches
 	BadContent                       // the content given instead of a URL is not base64
 	Refused                          // the destination is not public and not opened; Detail is its host
 	NoSuchHost                       // the host's name does not resolve; Detail is the host
 	NoConnection                     // the host cannot be connected to; Detail is the host
+	NoProxy                          // the proxy cannot be connected to, or to the host; Detail is the host
+	ProxyRefused                     // Detail is the status code of its answer
 	BadCertificate                   // the host does not prove to be who it should; Detail is the host
 	RequestFailed                    // there was no usable answer; Detail is the host
 	BadRedirect                      // the origin redirected to what is not a URL to fetch; Detail is its host
@@ -37,8 +42,12 @@ const (
 	TimedOut                         // Detail is the limit
 	Stalled                          // no byte came for too long; Detail is the limit
 	Cancelled                        // the caller went away or the server is stopping
+	Busy                             // too many downloads wait already
+	Panicked                         // a bug
 	WriteFailed                      // the file could not be written
-	DiskFull                         // the file could not be written for want of room
+	DiskFull                         // the file could not be written for want of room on the disk
+	CacheFull                        // nor for want of room in the cache, where nothing may go
+	CacheTooSmall                    // nor ever will it fit in the cache
 )
 
 // Error is a failed download.
@@ -52,6 +61,9 @@ type Error struct {
 	// Err is the cause, if there is one. Its text may hold secrets, such as a
 	// URL's query; see [Error.Cause].
 	Err error
+
+	status     int           // of the answer, with BadStatus and ProxyRefused
+	retryAfter time.Duration // which the origin asked for
 }
 
 func (e *Error) Error() string {
@@ -67,13 +79,13 @@ func (e *Error) Cause() string {
 	for _, is := range []func(error) (error, bool){
 		as[*net.OpError], as[*net.DNSError], as[*fs.PathError], as[*os.LinkError], as[*os.SyscallError],
 		as[*tls.CertificateVerificationError], as[tls.AlertError], as[tls.RecordHeaderError],
-		as[x509.UnknownAuthorityError], as[x509.HostnameError],
+		as[x509.UnknownAuthorityError], as[x509.HostnameError], as[*panicError],
 	} {
 		if known, ok := is(e.Err); ok {
 			return known.Error()
 		}
 	}
-	for _, known := range []error{io.ErrUnexpectedEOF, io.EOF, context.Canceled, context.DeadlineExceeded} {
+	for _, known := range []error{errClosing, diskcache.ErrNoRoom, io.ErrUnexpectedEOF, io.EOF, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(e.Err, known) {
 			return known.Error()
 		}
@@ -86,17 +98,34 @@ func (e *Error) Cause() string {
 
 // failedRequest is the failure to get an answer from host.
 func failedRequest(host string, err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	var op string
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		op = e.Op
+	}
+	_, noSuchHost := errors.AsType[*net.DNSError](err)
+	_, badCertificate := errors.AsType[*tls.CertificateVerificationError](err)
 	kind := RequestFailed
-	if errors.Is(err, egress.ErrRefused) {
+	switch {
+	case errors.Is(err, egress.ErrRefused):
 		kind = Refused
-	} else if _, ok := errors.AsType[*net.DNSError](err); ok {
+	case op == "proxyconnect", op == "socks connect": // as net/http has it
+		kind = NoProxy
+	case noSuchHost:
 		kind = NoSuchHost
-	} else if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+	case badCertificate:
 		kind = BadCertificate
-	} else if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+	case op == "dial":
 		kind = NoConnection
 	}
 	return &Error{Kind: kind, Detail: host, Err: err}
+}
+
+// refusedByProxy is the answer of a proxy that does not do what it is asked for.
+func refusedByProxy(status int) *Error {
+	return &Error{Kind: ProxyRefused, Detail: strconv.Itoa(status), status: status}
 }
 
 // failedWrite is the failure to store a file.
@@ -104,6 +133,10 @@ func failedWrite(err error) *Error {
 	kind := WriteFailed
 	if diskcache.IsFull(err) {
 		kind = DiskFull
+	} else if errors.Is(err, diskcache.ErrTooLarge) {
+		kind = CacheTooSmall
+	} else if errors.Is(err, diskcache.ErrNoRoom) {
+		kind = CacheFull
 	}
 	return &Error{Kind: kind, Err: err}
 }

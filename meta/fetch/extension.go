@@ -1,9 +1,11 @@
 package fetch
 
 import (
+	"cmp"
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"path"
 	"strings"
 
@@ -14,22 +16,21 @@ import (
 const maxExtension = 10
 
 // extension tells what type of file a download is: by the name that the caller
-// wishes, the URL that was asked for and the one that answered, what the
-// origin says of it, and at last by its content. It is lower-case letters and
-// digits only, whatever a caller or an origin sends.
-func extension(req Request, resp *http.Response, content io.ReaderAt) string {
-	for _, ext := range []string{
-		fileExtension(req.Name),
-		fileExtension(req.URL.Path),
-		fileExtension(resp.Request.URL.Path),
-		fileExtension(dispositionName(resp.Header.Get("Content-Disposition"))),
-		typeExtension(mimetype.Lookup(resp.Header.Get("Content-Type"))),
-	} {
-		if ext != "" {
-			return ext
-		}
-	}
-	return contentExtension(content)
+// wishes, the URL that was asked for and the one that answered, and what the
+// origin says of it. It is lower-case letters and digits only, whatever a
+// caller or an origin sends, and "" where nothing tells it but the content.
+func extension(req Request, answered *url.URL, header http.Header) string {
+	return cmp.Or(
+		wishedExtension(req),
+		fileExtension(answered.Path),
+		fileExtension(dispositionName(header.Get("Content-Disposition"))),
+		typeExtension(mimetype.Lookup(header.Get("Content-Type"))),
+	)
+}
+
+// wishedExtension is what the request itself says of the extension.
+func wishedExtension(req Request) string {
+	return cmp.Or(fileExtension(req.Name), fileExtension(req.URL.Path))
 }
 
 // contentExtension tells the type of a file by its first bytes alone.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/onebot-caddy/onebot-meta/meta/diskcache"
 	"github.com/onebot-caddy/onebot-meta/meta/egress"
 )
 
@@ -20,6 +21,7 @@ func TestWhatGoesWrongIsToldApartAndLeavesNothing(t *testing.T) {
 		handler http.HandlerFunc
 		change  func(*Options)
 		want    Error
+		room    int64 // in the cache; 0 is enough
 	}{
 		"a status of no success": {
 			handler: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "secret", http.StatusServiceUnavailable) },
@@ -90,6 +92,17 @@ func TestWhatGoesWrongIsToldApartAndLeavesNothing(t *testing.T) {
 			change:  func(o *Options) { o.StallTimeout = 20 * time.Millisecond },
 			want:    Error{Kind: Stalled, Detail: "20ms"},
 		},
+		"no end of a redirect": {
+			handler: func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Location", "/")
+				w.Header().Set("Content-Length", "4")
+				w.WriteHeader(302)
+				w.(http.Flusher).Flush()
+				<-r.Context().Done()
+			},
+			change: func(o *Options) { o.StallTimeout = 20 * time.Millisecond },
+			want:   Error{Kind: Stalled, Detail: "20ms"},
+		},
 		"no more of the answer": {
 			handler: func(w http.ResponseWriter, r *http.Request) {
 				io.WriteString(w, "part")
@@ -109,6 +122,16 @@ func TestWhatGoesWrongIsToldApartAndLeavesNothing(t *testing.T) {
 			change: func(o *Options) { o.Timeout = 50 * time.Millisecond; o.MaxSize = 0 },
 			want:   Error{Kind: TimedOut, Detail: "50ms"},
 		},
+		"a length over what the cache takes": {
+			handler: func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, 1<<12)) },
+			want:    Error{Kind: CacheTooSmall},
+			room:    1 << 10,
+		},
+		"no length and over what the cache takes": {
+			handler: func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush(); w.Write(make([]byte, 1<<12)) },
+			want:    Error{Kind: CacheTooSmall},
+			room:    1 << 10,
+		},
 		"a destination that is refused": {
 			handler: func(http.ResponseWriter, *http.Request) { t.Error("a refused origin was asked") },
 			change:  func(o *Options) { o.Dial = egress.NewDialer(egress.Allow{}, nil).DialContext },
@@ -117,9 +140,13 @@ func TestWhatGoesWrongIsToldApartAndLeavesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClient(t, tt.change)
+			c.cache.Configure(diskcache.Options{Mode: 0o600, MaxSize: tt.room})
 			_, err := fetch(t, c, serve(t, tt.handler))
 			checkFailure(t, err, tt.want)
 			checkNothingLeft(t, c)
+			if !c.slots.TryAcquire(4) {
+				t.Error("a slot was lost")
+			}
 		})
 	}
 }
@@ -172,16 +199,14 @@ func checkFailure(t *testing.T, err error, want Error) {
 	}
 }
 
-// checkNothingLeft checks that no file is in the cache but its tag.
+// checkNothingLeft checks that neither a file nor a part of one is in the
+// cache.
 func checkNothingLeft(t *testing.T, c *Client) {
 	t.Helper()
-	err := filepath.WalkDir(c.cache.Dir(), func(path string, entry os.DirEntry, err error) error {
-		if err == nil && !entry.IsDir() && entry.Name() != "CACHEDIR.TAG" {
-			t.Errorf("left over: %s", path)
+	for _, pattern := range []string{"files/*/*", "tmp/*/*", "index/*/*"} {
+		files, err := filepath.Glob(filepath.Join(c.cache.Dir(), filepath.FromSlash(pattern)))
+		if err != nil || len(files) > 0 {
+			t.Errorf("left over: %v (%v)", files, err)
 		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
 	}
 }

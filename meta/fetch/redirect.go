@@ -2,46 +2,128 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
+	"strings"
+	"time"
 )
 
-// get asks for a file and follows redirects to it.
+// get asks for a file, follows redirects to it and stores what comes.
 //
 // It takes the place of [http.Client], which would carry the caller's headers
-// from host to host, and the URL with its query in a Referer.
-func (c *Client) get(ctx context.Context, w *watch, r Request) (*http.Response, error) {
-	from, header := r.URL, c.header(r)
+// from host to host, and the URL with its query in a Referer. Each hop is asked
+// anew: where a redirect leads may have changed.
+func (d *download) get(ctx context.Context, w *watch) (Result, error) {
+	from, header := d.req.URL, d.header(d.req)
+	if d.part.resumable() {
+		// a validator holds for one URL only, and redirects may lead to many
+		from, header = d.source.url, d.source.header
+	}
 	for followed := 0; ; followed++ {
-		w.next.Reset(c.opts.StallTimeout)
-		resp, err := c.roundTrip(ctx, from, header)
-		if err != nil {
-			return nil, failedRequest(from.Hostname(), err)
+		result, resp, err := d.ask(ctx, w, from, header)
+		if errors.Is(err, errStartOver) {
+			d.part = part{}
+			from, header, followed = d.req.URL, d.header(d.req), -1
+			continue
 		}
-		location := resp.Header.Get("Location")
-		if !isRedirect(resp.StatusCode) || location == "" {
-			return resp, nil
+		if err != nil || resp == nil {
+			return result, err
 		}
-		discard(resp.Body)
-		if followed == c.opts.MaxRedirects {
-			return nil, &Error{Kind: TooManyRedirects, Detail: strconv.Itoa(c.opts.MaxRedirects)}
+		if followed == d.opts.MaxRedirects {
+			return Result{}, &Error{Kind: TooManyRedirects, Detail: strconv.Itoa(followed)}
 		}
-		to, err := from.Parse(location)
+		to, err := from.Parse(resp.Header.Get("Location"))
 		if err == nil {
 			err = checkURL(to)
 		}
 		if err != nil {
-			return nil, &Error{Kind: BadRedirect, Detail: from.Hostname(), Err: err}
+			return Result{}, &Error{Kind: BadRedirect, Detail: from.Hostname(), Err: err}
 		}
 		if !keepsSecrets(from, to) {
 			// for the rest of the way: a later redirect back to the first host
 			// is not the caller's doing
-			header = c.header(Request{URL: to})
+			header = d.header(Request{URL: to})
 		}
 		from = to
 	}
+}
+
+// errStartOver means that the rest of a file is not to be had.
+var errStartOver = errors.New("start over")
+
+// ask makes one request on the way to the file. It returns the answer if that
+// is a redirect, and else what came of it.
+func (d *download) ask(ctx context.Context, w *watch, u *url.URL, header http.Header) (Result, *http.Response, error) {
+	if d.part.resumable() {
+		return d.askForRest(ctx, w, u, header)
+	}
+	h := hop{url: u, header: header, key: d.key(u, header, wishedExtension(d.req))}
+	conditional := header.Clone()
+	if hit, ok := d.lookup(h.key); ok && !d.unconditional {
+		if hit.response.fresh(d.req.Header, time.Now()) {
+			if result, ok := d.reuse(hit, Fresh); ok {
+				return result, nil, nil
+			}
+		}
+		h.hit, h.asked = hit, hit.response.conditions(conditional)
+		defer d.cache.Pin(hit.entry.Name)()
+	}
+	resp, err := d.send(ctx, w, &h, conditional)
+	if err != nil {
+		return Result{}, nil, err
+	}
+	if isRedirect(resp) {
+		discard(resp.Body)
+		return Result{}, resp, nil
+	}
+	if h.asked && resp.StatusCode == http.StatusNotModified {
+		discard(resp.Body)
+		if result, ok := d.confirm(h, resp); ok {
+			return result, nil, nil
+		}
+		d.unconditional = true
+		return d.ask(ctx, w, u, header)
+	}
+	result, err := d.take(w, h, resp, false)
+	return result, nil, err
+}
+
+// askForRest asks for what is missing of the file.
+func (d *download) askForRest(ctx context.Context, w *watch, u *url.URL, header http.Header) (Result, *http.Response, error) {
+	h := hop{url: u, header: header, key: d.key(u, header, wishedExtension(d.req))}
+	ranged := header.Clone()
+	d.part.ask(ranged)
+	resp, err := d.send(ctx, w, &h, ranged)
+	if err != nil {
+		return Result{}, nil, err
+	}
+	verdict := d.part.judge(resp)
+	if verdict == useless {
+		discard(resp.Body)
+		return Result{}, nil, errStartOver
+	}
+	result, err := d.take(w, h, resp, verdict == theRest)
+	return result, nil, err
+}
+
+// send makes a request and notes when.
+func (d *download) send(ctx context.Context, w *watch, h *hop, header http.Header) (*http.Response, error) {
+	w.next.Reset(d.opts.StallTimeout)
+	h.requested = time.Now()
+	resp, err := d.roundTrip(ctx, h.url, header)
+	h.received = time.Now()
+	if err != nil {
+		return nil, failedRequest(h.url.Hostname(), err)
+	}
+	if resp.StatusCode == http.StatusProxyAuthRequired && d.opts.Proxy != nil {
+		discard(resp.Body)
+		return nil, refusedByProxy(resp.StatusCode)
+	}
+	return resp, nil
 }
 
 // header returns the headers to send first, before any redirect.
@@ -63,15 +145,25 @@ func (c *Client) header(r Request) http.Header {
 }
 
 func (c *Client) roundTrip(ctx context.Context, u *url.URL, header http.Header) (*http.Response, error) {
-	req := (&http.Request{Method: http.MethodGet, URL: u, Header: header, Host: header.Get("Host")}).WithContext(ctx)
-	return c.transport.RoundTrip(req)
+	if c.opts.Proxy != nil {
+		if err := c.opts.Check(ctx, u.Hostname()); err != nil {
+			return nil, err
+		}
+		// net/http would ask the proxy for the host of this header, which
+		// nobody has judged
+		if header.Get("Host") != "" && u.Scheme == "http" && strings.HasPrefix(c.opts.Proxy.Scheme, "http") {
+			return nil, &Error{Kind: HostByProxy}
+		}
+	}
+	req := &http.Request{Method: http.MethodGet, URL: u, Header: header, Host: header.Get("Host")}
+	return c.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, usable)))
 }
 
-func isRedirect(status int) bool {
-	switch status {
+func isRedirect(resp *http.Response) bool {
+	switch resp.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
 		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		return true
+		return resp.Header.Get("Location") != ""
 	}
 	return false
 }

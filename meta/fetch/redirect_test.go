@@ -1,12 +1,15 @@
 package fetch
 
 import (
+	"errors"
 	"io"
 	"log"
 	"net/http"
 	"net/url"
 	"reflect"
 	"testing"
+
+	"github.com/onebot-caddy/onebot-meta/meta/egress"
 )
 
 var discardLog = log.New(io.Discard, "", 0)
@@ -50,5 +53,43 @@ func TestHeadersAreKeptOnTheSameOriginOnly(t *testing.T) {
 	}
 	if h := atFirst.Header; h.Get("Referer") != "" || h.Get("Accept-Encoding") != "identity" {
 		t.Errorf("Referer is %q, Accept-Encoding is %q", h.Get("Referer"), h.Get("Accept-Encoding"))
+	}
+}
+
+func TestAProxyIsAskedForNothingThatWasNotJudged(t *testing.T) {
+	var asked []string
+	proxy := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.RequestURI)
+		io.WriteString(w, "content")
+	})
+	c := newClient(t, func(o *Options) {
+		o.Proxy = mustParse(proxy)
+		o.Check = egress.NewDialer(egress.Allow{}, nil).Check
+	})
+	for _, tt := range []struct {
+		url, header string
+		want        Kind // 0 if it is asked for
+	}{
+		{"http://1.1.1.1/a", "", 0},
+		{"http://127.0.0.1/a", "", Refused},
+		{"http://[::ffff:10.0.0.1]/a", "", Refused},
+		{"http://1.1.1.1/latest/meta-data", "Host: 169.254.169.254", HostByProxy},
+	} {
+		asked = nil
+		_, err := fetch(t, c, tt.url, tt.header)
+		if e, ok := errors.AsType[*Error](err); ok && e.Kind != tt.want || ok != (tt.want != 0) || (len(asked) != 0) != (tt.want == 0) {
+			t.Errorf("%s with %q: %v, and the proxy was asked for %v", tt.url, tt.header, err, asked)
+		}
+	}
+}
+
+func TestAProxyThatIsNotThere(t *testing.T) {
+	for _, scheme := range []string{"http", "socks5"} {
+		c := newClient(t, func(o *Options) {
+			o.Proxy = mustParse(scheme + "://127.0.0.1:1")
+			o.Check = egress.NewDialer(egress.Allow{}, nil).Check
+		})
+		_, err := fetch(t, c, "http://1.1.1.1/")
+		checkFailure(t, err, Error{Kind: NoProxy, Detail: "1.1.1.1"})
 	}
 }

@@ -1,0 +1,135 @@
+package diskcache
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// lookInterval is how often the whole directory is read for want of room.
+const lookInterval = 10 * time.Second
+
+// reserve makes room for n more bytes.
+func (c *Cache) reserve(n int64) error {
+	c.scanOnce()
+	if _, err := c.tryReserve(n); err == nil {
+		return nil
+	}
+	c.evicting.Lock()
+	defer c.evicting.Unlock()
+	for {
+		short, err := c.tryReserve(n)
+		if err == nil || errors.Is(err, ErrTooLarge) {
+			return err
+		}
+		c.mu.Lock()
+		enough, it := c.index.evictable(short, c.now()), c.index.victim(c.now())
+		c.mu.Unlock()
+		switch {
+		case enough && it != nil:
+			c.evict(it)
+		case c.now().Sub(c.looked) < lookInterval:
+			return err
+		default: // another process may have taken the room, or given it back
+			c.looked = c.now()
+			c.scan(true)
+		}
+	}
+}
+
+// ErrTooLarge is the [ErrNoRoom] of a file that is larger than MaxSize.
+var ErrTooLarge = fmt.Errorf("%w: larger than all of it", ErrNoRoom)
+
+// tryReserve reserves n bytes if there is room for them, and else says how much
+// is missing.
+func (c *Cache) tryReserve(n int64) (short int64, err error) {
+	free, known := freeSpace(c.dir)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	x, limit := &c.index, c.opts.MaxSize
+	if limit > 0 && n > limit {
+		return n, ErrTooLarge
+	}
+	if limit > 0 && n > limit-x.size-x.reserved {
+		short, err = n-(limit-x.size-x.reserved), ErrNoRoom
+	}
+	if known && n > free-x.unwritten && n-(free-x.unwritten) > short {
+		short, err = n-(free-x.unwritten), errFull
+	}
+	if err == nil {
+		x.reserved += n
+		x.unwritten += n
+	}
+	return short, err
+}
+
+// expire removes the files that nobody has asked for in a long time, those that
+// a crash has left without a record, and what is beyond a limit that was
+// lowered.
+func (c *Cache) expire() {
+	now := c.now()
+	c.mu.Lock()
+	var expired []*item
+	excess := int64(0)
+	if c.opts.MaxSize > 0 {
+		excess = c.index.size + c.index.reserved - c.opts.MaxSize
+	}
+	for e := c.index.recent.Front(); e != nil; e = e.Next() {
+		it := e.Value.(*item)
+		if !mayEvict(it.used, now) {
+			break
+		}
+		old := c.opts.MaxAge > 0 && now.Sub(it.used) >= c.opts.MaxAge
+		if it.pins == 0 && (old || excess > 0 || !it.proven && !it.pending) {
+			expired = append(expired, it)
+			excess -= it.size
+		}
+	}
+	c.mu.Unlock()
+	for _, it := range expired {
+		c.evict(it)
+	}
+}
+
+// evict removes a file, unless somebody returns it just now.
+func (c *Cache) evict(it *item) {
+	unlock, err := c.lockDir()
+	if err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.index.use(it.name, c.now()) // others first
+		return
+	}
+	defer unlock()
+	now, path := c.now(), c.filePath(it.name)
+	if info, err := os.Lstat(path); err == nil && !mayEvict(info.ModTime(), now) {
+		used := info.ModTime()
+		if used.After(now) { // the clock was set back
+			used = now
+			_ = os.Chtimes(path, now, now)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.index.use(it.name, used)
+		return
+	}
+	c.mu.Lock()
+	if it.pins > 0 {
+		c.mu.Unlock()
+		return
+	}
+	c.index.remove(it.name)
+	c.mu.Unlock()
+	if err = c.remove(it.name); err == nil {
+		return
+	}
+	// Windows, for one, removes no file that somebody reads: it is still there
+	c.options().Logger.Warn("removing a downloaded file", zap.String("file", it.name), zap.Error(err))
+	it.used = now
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.index.addAll([]*item{it})
+}

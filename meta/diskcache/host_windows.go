@@ -1,0 +1,47 @@
+package diskcache
+
+import (
+	"errors"
+	"io/fs"
+	"math"
+	"os"
+	"time"
+
+	"golang.org/x/sys/windows"
+)
+
+// uptime returns how long ago the machine was started, if that is known.
+func uptime() (time.Duration, bool) { return windows.DurationSinceBoot(), true }
+
+// freeSpace returns how many bytes can be written below dir, if that is known.
+func freeSpace(dir string) (int64, bool) {
+	path, err := windows.UTF16PtrFromString(dir)
+	if err != nil {
+		return 0, false
+	}
+	var free uint64
+	if err := windows.GetDiskFreeSpaceEx(path, &free, nil, nil); err != nil {
+		return 0, false
+	}
+	return int64(min(free, math.MaxInt64)), true
+}
+
+// allocate has the disk give room for a file of size bytes, which stays as long
+// as it is. The error is [errors.ErrUnsupported] where that cannot be done.
+func allocate(*os.File, int64) error { return errors.ErrUnsupported }
+
+// openShared opens a file that somebody else has been given, who may rename
+// or remove it meanwhile. Windows syncs only what could be written.
+func openShared(path string) (*os.File, error) {
+	name, err := windows.UTF16PtrFromString(path)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	handle, err := windows.CreateFile(name, windows.GENERIC_READ|windows.GENERIC_WRITE,
+		windows.FILE_SHARE_READ|windows.FILE_SHARE_WRITE|windows.FILE_SHARE_DELETE, nil,
+		windows.OPEN_EXISTING, windows.FILE_ATTRIBUTE_NORMAL, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(handle), path), nil
+}

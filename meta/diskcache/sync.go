@@ -1,0 +1,130 @@
+package diskcache
+
+import (
+	"errors"
+	"io/fs"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// syncDelay is how long a new file waits to be made safe from a power cut. By
+// then a burst of downloads is over, and the disk has written much of it.
+const syncDelay = 2 * time.Second
+
+// closingTime is how long closing a cache may take to sync. What it does not
+// come to has no record, as after a crash.
+const closingTime = 10 * time.Second
+
+// syncLater has a file synced and then its record written.
+func (c *Cache) syncLater(it *item) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	it.pending = true
+	if !it.queued {
+		it.queued = true
+		c.unsynced = append(c.unsynced, it)
+	}
+	if c.syncing || c.closed {
+		return
+	}
+	c.syncing = true
+	c.background.Go(c.syncLoop)
+}
+
+// syncLoop syncs files, one after the other, until there are none.
+func (c *Cache) syncLoop() {
+	delay := time.NewTimer(syncDelay)
+	defer delay.Stop()
+	for {
+		select {
+		case <-delay.C:
+		case <-c.closing: // which syncs the rest
+			return
+		}
+		c.syncAll(func() bool {
+			select {
+			case <-c.closing:
+				return true
+			default:
+				return false
+			}
+		})
+		c.mu.Lock()
+		if len(c.unsynced) == 0 {
+			c.syncing = false
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		delay.Reset(syncDelay)
+	}
+}
+
+// syncAll syncs the files that wait for it, until it is to stop.
+func (c *Cache) syncAll(stop func() bool) {
+	c.mu.Lock()
+	todo := c.unsynced
+	c.unsynced = nil
+	c.mu.Unlock()
+	for i, it := range todo {
+		if stop() {
+			c.mu.Lock()
+			c.unsynced = append(todo[i:], c.unsynced...)
+			c.mu.Unlock()
+			return
+		}
+		c.syncItem(it)
+	}
+}
+
+func (c *Cache) syncItem(it *item) {
+	c.mu.Lock()
+	it.queued = false
+	known, rec := c.index.byName[it.name] == it, it.record
+	c.mu.Unlock()
+	if !known || rec == nil {
+		return // removed meanwhile
+	}
+	f, err := openShared(c.filePath(it.name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		c.drop(it.name)
+		return
+	case err != nil: // which may pass
+		c.options().Logger.Warn("syncing a downloaded file", zap.String("file", it.name), zap.Error(err))
+		c.syncLater(it)
+		return
+	}
+	err = errors.Join(f.Sync(), f.Close())
+	if err != nil {
+		c.drop(it.name) // it may be torn
+	} else {
+		err = c.prove(it, rec)
+	}
+	if err != nil {
+		c.options().Logger.Error("keeping a downloaded file", zap.String("file", it.name), zap.Error(err))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	it.proven = it.proven || err == nil
+	if it.record == rec { // and not a newer one
+		it.pending = false
+	}
+}
+
+// prove says in the record of a file that it is safe. Its directory need not be
+// synced: a name that is lost is a file that is not there.
+func (c *Cache) prove(it *item, rec *record) error {
+	s, err := c.openSession(nil)
+	if err != nil {
+		return err
+	}
+	err = writeRecord(c.indexPath(it.name), s.dir, rec)
+	if errors.Is(err, fs.ErrNotExist) { // somebody has removed the directory
+		if s, err = c.openSession(s); err == nil {
+			err = writeRecord(c.indexPath(it.name), s.dir, rec)
+		}
+	}
+	return err
+}
