@@ -7,8 +7,21 @@ import (
 	"os"
 	"time"
 
+	"github.com/rogpeppe/go-internal/robustio"
 	"golang.org/x/sys/windows"
 )
+
+// errFull is what a system says of a full disk.
+const errFull = windows.ERROR_DISK_FULL
+
+// IsFull reports whether err is for want of room on the disk.
+func IsFull(err error) bool {
+	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
+}
+
+// rename is [os.Rename], again and again while another program, such as a
+// virus scanner, has one of the files open.
+func rename(from, to string) error { return robustio.Rename(from, to) }
 
 // uptime returns how long ago the machine was started, if that is known.
 func uptime() (time.Duration, bool) { return windows.DurationSinceBoot(), true }

@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/rogpeppe/go-internal/robustio"
 )
 
 const (
@@ -65,13 +63,13 @@ func readRecord(path string) (*record, error) {
 }
 
 // writeRecord writes a record, all of it or none: what a power cut leaves of
-// it does not parse. temp is a directory on the same file system.
-func writeRecord(path, temp string, rec *record) error {
+// it does not parse.
+func (s *session) writeRecord(path string, rec *record) error {
 	data, err := json.Marshal(rec)
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(temp, "*.record")
+	f, err := s.create(".record")
 	if err != nil {
 		return err
 	}
@@ -79,7 +77,7 @@ func writeRecord(path, temp string, rec *record) error {
 	err = errors.Join(err, f.Close())
 	if err == nil {
 		if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
-			err = robustio.Rename(f.Name(), path)
+			err = rename(f.Name(), path)
 		}
 	}
 	if err != nil {

@@ -88,7 +88,12 @@ func (c *Cache) scanShard(shard string, before []string) ([]*item, error) {
 	boot, known := c.boot()
 	for _, entry := range entries {
 		info, err := entry.Info()
-		if name := entry.Name(); err == nil && info.Mode().IsRegular() && isName(name) && name[:2] == shard {
+		name := entry.Name()
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			found[name] = true // who knows
+			continue
+		}
+		if err == nil && info.Mode().IsRegular() && isName(name) && name[:2] == shard {
 			found[name] = true
 			if it := c.found(info, records[name], known && info.ModTime().Before(boot.Add(-bootSlack))); it != nil {
 				items = append(items, it)

@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -16,8 +18,9 @@ import (
 // a file that the process keeps locked as long as it lives: a session whose
 // lock can be taken is what a crash left behind.
 type session struct {
-	dir  string
-	lock *flock.Flock
+	dir   string
+	lock  *flock.Flock
+	files atomic.Uint64 // that were created
 }
 
 const lockSuffix = ".lock"
@@ -74,6 +77,12 @@ func newSession(dir string) (*session, error) {
 		return nil, errors.Join(errNoSession, s.close())
 	}
 	return s, nil
+}
+
+// create creates a file that only its owner can open.
+func (s *session) create(ext string) (*os.File, error) {
+	name := strconv.FormatUint(s.files.Add(1), 10) + ext
+	return os.OpenFile(filepath.Join(s.dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
 // close removes what is left of a session.

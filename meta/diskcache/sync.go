@@ -120,10 +120,10 @@ func (c *Cache) prove(it *item, rec *record) error {
 	if err != nil {
 		return err
 	}
-	err = writeRecord(c.indexPath(it.name), s.dir, rec)
+	err = s.writeRecord(c.indexPath(it.name), rec)
 	if errors.Is(err, fs.ErrNotExist) { // somebody has removed the directory
 		if s, err = c.openSession(s); err == nil {
-			err = writeRecord(c.indexPath(it.name), s.dir, rec)
+			err = s.writeRecord(c.indexPath(it.name), rec)
 		}
 	}
 	return err

@@ -6,14 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/rogpeppe/go-internal/robustio"
 )
 
 // File is a file being written. Its methods are not safe for concurrent use.
 type File struct {
 	cache    *Cache
-	session  *session
 	temp     *os.File
 	size     int64 // written so far
 	reserved int64 // of the cache, at least onDisk
@@ -32,17 +29,17 @@ func (c *Cache) Create() (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.CreateTemp(s.dir, "*.part") // with mode 0600
-	if errors.Is(err, fs.ErrNotExist) {      // somebody has removed the directory
+	f, err := s.create(".part")
+	if errors.Is(err, fs.ErrNotExist) { // somebody has removed the directory
 		if s, err = c.openSession(s); err != nil {
 			return nil, err
 		}
-		f, err = os.CreateTemp(s.dir, "*.part")
+		f, err = s.create(".part")
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &File{cache: c, session: s, temp: f}, nil
+	return &File{cache: c, temp: f}, nil
 }
 
 // Reserve makes room for a file of size bytes in all, or fails with
@@ -156,14 +153,14 @@ func (f *File) Commit(key Key, ext string, head Head) (Entry, error) {
 // rename moves a finished file to its place. Its directory is made only when
 // it turns out to be missing, as it is for the first few files.
 func (c *Cache) rename(from, to string) error {
-	err := robustio.Rename(from, to)
+	err := rename(from, to)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := c.makeDir(filepath.Dir(to), true); err != nil {
 		return err
 	}
-	return robustio.Rename(from, to)
+	return rename(from, to)
 }
 
 // Abort gives up a file that is not committed and removes what there is of

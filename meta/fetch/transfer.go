@@ -88,7 +88,7 @@ func (c *Client) copy(file *diskcache.File, src io.Reader, total int64) error {
 // to ask their host for.
 const (
 	smallBuffer = 64 << 10
-	largeBuffer = 256 << 10
+	largeBuffer = 512 << 10
 )
 
 var (
