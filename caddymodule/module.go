@@ -84,8 +84,8 @@ type Download struct {
 	// leaves nothing on disk. 0 is no limit. Default: 4294967296 (4 GiB)
 	MaxSize *int64 `json:"max_size,omitempty"`
 
-	// How long one whole download may take, not counting the wait for its
-	// turn. Default: 30m
+	// How long one whole download may take with all its tries, from when its
+	// turn has come. Default: 30m
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	// How long a download may wait for the origin's next byte. Default: 30s

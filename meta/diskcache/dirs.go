@@ -37,9 +37,8 @@ func (c *Cache) makeDir(dir string, shared bool) error {
 	}
 	// what the umask took away, and what another configuration had
 	for d := dir; strings.HasPrefix(d, c.root) && d != c.root; d = filepath.Dir(d) {
-		if err := openDir(d, mode, d == c.dir || strings.HasPrefix(d, c.dir+string(filepath.Separator))); err != nil {
-			return err
-		}
+		// some file systems have no modes, and what is there may be another's
+		_ = openDir(d, mode, d == c.dir || strings.HasPrefix(d, c.dir+string(filepath.Separator)))
 	}
 	return nil
 }

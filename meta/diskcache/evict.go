@@ -12,25 +12,31 @@ import (
 // lookInterval is how often the whole directory is read for want of room.
 const lookInterval = 10 * time.Second
 
-// reserve makes room for n more bytes.
-func (c *Cache) reserve(n int64) error {
+// reserve makes room for n more bytes of a file that has whole in all.
+func (c *Cache) reserve(n, whole int64) error {
 	c.scanOnce()
-	if _, err := c.tryReserve(n); err == nil {
+	if _, err := c.tryReserve(n, whole); err == nil {
 		return nil
 	}
 	c.evicting.Lock()
 	defer c.evicting.Unlock()
+	evictable := int64(-1) // bytes, for which it is known that they may go
 	for {
-		short, err := c.tryReserve(n)
+		short, err := c.tryReserve(n, whole)
 		if err == nil || errors.Is(err, ErrTooLarge) {
 			return err
 		}
 		c.mu.Lock()
-		enough, it := c.index.evictable(short, c.now()), c.index.victim(c.now())
+		if short > evictable && c.index.evictable(short, c.now()) {
+			evictable = short
+		}
+		it := c.index.victim(c.now())
 		c.mu.Unlock()
 		switch {
-		case enough && it != nil:
-			c.evict(it)
+		case short <= evictable && it != nil:
+			if c.evict(it) != nil {
+				return err
+			}
 		case c.now().Sub(c.looked) < lookInterval:
 			return err
 		default: // another process may have taken the room, or given it back
@@ -45,12 +51,12 @@ var ErrTooLarge = fmt.Errorf("%w: larger than all of it", ErrNoRoom)
 
 // tryReserve reserves n bytes if there is room for them, and else says how much
 // is missing.
-func (c *Cache) tryReserve(n int64) (short int64, err error) {
+func (c *Cache) tryReserve(n, whole int64) (short int64, err error) {
 	free, known := freeSpace(c.dir)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	x, limit := &c.index, c.opts.MaxSize
-	if limit > 0 && n > limit {
+	if limit > 0 && whole > limit {
 		return n, ErrTooLarge
 	}
 	if limit > 0 && n > limit-x.size-x.reserved {
@@ -90,18 +96,23 @@ func (c *Cache) expire() {
 	}
 	c.mu.Unlock()
 	for _, it := range expired {
-		c.evict(it)
+		select {
+		case <-c.closing:
+			return
+		default:
+		}
+		if c.evict(it) != nil {
+			return // the next minute is as good
+		}
 	}
 }
 
-// evict removes a file, unless somebody returns it just now.
-func (c *Cache) evict(it *item) {
+// evict removes a file, unless somebody returns it just now. It fails only if
+// another process holds the lock.
+func (c *Cache) evict(it *item) error {
 	unlock, err := c.lockDir()
 	if err != nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.index.use(it.name, c.now()) // others first
-		return
+		return err
 	}
 	defer unlock()
 	now, path := c.now(), c.filePath(it.name)
@@ -114,22 +125,23 @@ func (c *Cache) evict(it *item) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.index.use(it.name, used)
-		return
+		return nil
 	}
 	c.mu.Lock()
 	if it.pins > 0 {
 		c.mu.Unlock()
-		return
+		return nil
 	}
 	c.index.remove(it.name)
 	c.mu.Unlock()
 	if err = c.remove(it.name); err == nil {
-		return
+		return nil
 	}
 	// Windows, for one, removes no file that somebody reads: it is still there
 	c.options().Logger.Warn("removing a downloaded file", zap.String("file", it.name), zap.Error(err))
-	it.used = now
+	it.used, it.pending = now, false
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.index.addAll([]*item{it})
+	return nil
 }

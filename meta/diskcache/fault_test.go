@@ -233,3 +233,79 @@ func TestACacheThatIsClosedOpensNoSession(t *testing.T) {
 		t.Errorf("got %v, %v", f, err)
 	}
 }
+
+func TestAFileThatOutgrowsTheCacheIsToldSo(t *testing.T) {
+	c, _ := open(t, t.TempDir(), Options{MaxSize: 10})
+	f, err := c.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Abort()
+	for i := range 3 { // without saying how much it will be
+		_, err = f.Write([]byte("01234"))
+		if tooLarge := errors.Is(err, ErrTooLarge); tooLarge != (i == 2) {
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
+}
+
+func TestALockThatIsHeldIsWaitedForOnce(t *testing.T) {
+	c, clock := open(t, t.TempDir(), Options{MaxSize: 70, MaxAge: 1})
+	c.patience = time.Millisecond
+	for i := range 10 {
+		store(t, c, Key{byte(i)}, "content")
+	}
+	clock.pass(past)
+	other := newLock(c.lock.Path())
+	if err := other.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	f, err := c.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Abort()
+	before := c.index.victim(c.now())
+	if err := f.Reserve(70); !errors.Is(err, ErrNoRoom) {
+		t.Errorf("got %v", err)
+	}
+	c.expire()
+	if after := c.index.victim(c.now()); after != before {
+		t.Error("others were tried, too")
+	}
+}
+
+func TestAFileFromTheFutureIsNotTrusted(t *testing.T) {
+	dir := t.TempDir()
+	c, _ := crashing(dir, Options{})
+	e := store(t, c, Key{1}, "content")
+	crash(t, c)
+	c, clock := open(t, dir, Options{})
+	clock.pass(-time.Hour) // as of a machine that forgets the time
+	c.uptime = func() (time.Duration, bool) { return 5 * time.Minute, true }
+	if f, err := c.Open(e.Name); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, %v", f, err)
+	}
+}
+
+func TestAScanHidesNothing(t *testing.T) {
+	dir := t.TempDir()
+	c, clock := open(t, dir, Options{})
+	e := store(t, c, Key{1}, "content")
+	c.syncAll(never)
+	later := clock.now().Add(past)
+	if err := os.Chtimes(e.Path, later, later); err != nil { // by another process
+		t.Fatal(err)
+	}
+	clock.pass(past)
+	used := make(map[*item]time.Time)
+	items, err := c.scanShard(e.Name[:2], []string{e.Name}, used)
+	if _, ok := c.Get(Key{1}); err != nil || len(items) != 0 || !ok || len(used) != 1 {
+		t.Errorf("%d files to add, %d returned, found: %t, %v", len(items), len(used), ok, err)
+	}
+	c.scan(true)
+	if it := c.index.byName[e.Name]; !it.used.Equal(later) {
+		t.Errorf("used at %s, want %s", it.used, later)
+	}
+}

@@ -19,6 +19,7 @@ type item struct {
 	proven  bool      // whether its record is on disk
 	pending bool      // whether this process has yet to sync it, or its record
 	queued  bool      // whether it is in Cache.unsynced
+	failed  int       // how often it could not be opened to be synced
 	record  *record   // nil if it is not remembered
 	place   *list.Element
 }
@@ -88,11 +89,10 @@ func (x *index) supersede(it *item) {
 // addAll adds files, each at its place in the order of use. Those that are
 // known already stay as they are.
 func (x *index) addAll(items []*item) {
-	slices.SortFunc(items, func(a, b *item) int { return b.used.Compare(a.used) })
-	after := x.recent.Back()
+	items = slices.DeleteFunc(items, func(it *item) bool { return x.byName[it.name] != nil })
 	for _, it := range items {
 		if x.byName[it.name] != nil {
-			continue
+			continue // twice
 		}
 		x.byName[it.name] = it
 		digest := it.name[:digestLen]
@@ -101,7 +101,31 @@ func (x *index) addAll(items []*item) {
 		rec := it.record
 		it.record = nil
 		x.setRecord(it, rec)
-		after = x.place(it, after)
+	}
+	x.placeAll(items)
+}
+
+// useAll notes when files were returned, as use does for one.
+func (x *index) useAll(used map[*item]time.Time) {
+	var items []*item
+	for it, at := range used {
+		if x.byName[it.name] == it {
+			x.recent.Remove(it.place)
+			it.used = at
+			items = append(items, it)
+		}
+	}
+	x.placeAll(items)
+}
+
+// placeAll is place for many files, in one go.
+func (x *index) placeAll(items []*item) {
+	slices.SortFunc(items, func(a, b *item) int { return b.used.Compare(a.used) })
+	after := x.recent.Back()
+	for _, it := range items {
+		if x.byName[it.name] == it {
+			after = x.place(it, after)
+		}
 	}
 }
 

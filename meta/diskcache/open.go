@@ -48,7 +48,8 @@ func (c *Cache) trusts(info fs.FileInfo) bool {
 		return true
 	}
 	boot, known := c.boot()
-	return known && info.ModTime().After(boot.Add(bootSlack))
+	written := info.ModTime()
+	return known && written.After(boot.Add(bootSlack)) && !written.After(c.now().Add(touchInterval))
 }
 
 // Close closes the file.

@@ -36,6 +36,7 @@ func (c *Cache) scan(all bool) {
 	defer c.scanning.Unlock()
 	before := sync.OnceValue(c.namesByShard) // mostly not needed
 	var items []*item
+	used := make(map[*item]time.Time)
 	for i := range shards {
 		shard := fmt.Sprintf("%02x", i)
 		times := shardTimes{
@@ -45,7 +46,7 @@ func (c *Cache) scan(all bool) {
 		if !all && times == c.seen[shard] {
 			continue
 		}
-		found, err := c.scanShard(shard, before()[shard])
+		found, err := c.scanShard(shard, before()[shard], used)
 		items = append(items, found...)
 		if err != nil {
 			c.options().Logger.Warn("reading the cache", zap.Error(err))
@@ -61,12 +62,13 @@ func (c *Cache) scan(all bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.index.addAll(items)
+	c.index.useAll(used)
 }
 
 // scanShard reads one shard, of which the index has had the files in before,
-// and returns the files that are to be added to that. What cannot be read is as
-// it was.
-func (c *Cache) scanShard(shard string, before []string) ([]*item, error) {
+// and returns the files that are to be added to that. It sets used for those
+// that another process has returned. What cannot be read is as it was.
+func (c *Cache) scanShard(shard string, before []string, used map[*item]time.Time) ([]*item, error) {
 	// Records are read first, since they are written last: none is taken for
 	// one without a file because the two come in between.
 	records := make(map[string]bool)
@@ -95,7 +97,7 @@ func (c *Cache) scanShard(shard string, before []string) ([]*item, error) {
 		}
 		if err == nil && info.Mode().IsRegular() && isName(name) && name[:2] == shard {
 			found[name] = true
-			if it := c.found(info, records[name], known && info.ModTime().Before(boot.Add(-bootSlack))); it != nil {
+			if it := c.found(info, records[name], known && info.ModTime().Before(boot.Add(-bootSlack)), used); it != nil {
 				items = append(items, it)
 			}
 		}
@@ -116,14 +118,14 @@ func (c *Cache) scanShard(shard string, before []string) ([]*item, error) {
 }
 
 // found takes in a file of the directory and returns what is to be added to
-// the index, if anything. One without a record from before the machine's start
-// may be torn.
-func (c *Cache) found(info fs.FileInfo, proven, old bool) *item {
+// the index, if anything. One without a record may be torn if it is from before
+// the machine's start, and if the clock was set back nobody knows.
+func (c *Cache) found(info fs.FileInfo, proven, old bool, moved map[*item]time.Time) *item {
 	name, now, used := info.Name(), c.now(), info.ModTime()
 	c.mu.Lock()
 	known := c.index.byName[name]
 	c.mu.Unlock()
-	if known == nil && old && !proven {
+	if known == nil && !proven && (old || used.After(now.Add(touchInterval))) {
 		_ = os.Remove(c.filePath(name))
 		return nil
 	}
@@ -137,16 +139,10 @@ func (c *Cache) found(info fs.FileInfo, proven, old bool) *item {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known.proven = proven
-	if d := known.used.Sub(used); d >= 0 && d <= touchInterval || c.index.byName[name] != known {
-		return nil
+	if d := known.used.Sub(used); d < 0 || d > touchInterval {
+		moved[known] = used // as another process has it
 	}
-	if known.pending {
-		c.index.use(name, used)
-		return nil
-	}
-	c.index.remove(name) // to be added with others: to place one by one takes long
-	known.used = used    // as another process has it
-	return known
+	return nil
 }
 
 // bootSlack is how exactly the time of the machine's start is known.

@@ -128,7 +128,7 @@ func (c *Cache) sweepSessions() {
 	for _, entry := range entries {
 		name := strings.TrimSuffix(entry.Name(), lockSuffix)
 		info, err := entry.Info()
-		if err == nil && !locked[name] && c.now().Sub(info.ModTime()) > lostAfter {
+		if err == nil && !locked[name] && (ours == nil || entry.Name() != filepath.Base(ours.dir)) && c.now().Sub(info.ModTime()) > lostAfter {
 			_ = os.RemoveAll(filepath.Join(temp, entry.Name()))
 		}
 	}

@@ -12,6 +12,9 @@ import (
 // then a burst of downloads is over, and the disk has written much of it.
 const syncDelay = 2 * time.Second
 
+// maxFailures is how often a file that cannot be opened is tried again.
+const maxFailures = 10
+
 // closingTime is how long closing a cache may take to sync. What it does not
 // come to has no record, as after a crash.
 const closingTime = 10 * time.Second
@@ -83,17 +86,26 @@ func (c *Cache) syncItem(it *item) {
 	it.queued = false
 	known, rec := c.index.byName[it.name] == it, it.record
 	c.mu.Unlock()
-	if !known || rec == nil {
-		return // removed meanwhile
+	if !known || rec == nil { // removed meanwhile
+		c.mu.Lock()
+		it.pending = false
+		c.mu.Unlock()
+		return
 	}
 	f, err := openShared(c.filePath(it.name))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		c.drop(it.name)
 		return
-	case err != nil: // which may pass
+	case err != nil && it.failed < maxFailures: // which may pass
+		it.failed++
 		c.options().Logger.Warn("syncing a downloaded file", zap.String("file", it.name), zap.Error(err))
 		c.syncLater(it)
+		return
+	case err != nil:
+		c.mu.Lock()
+		it.pending = false // it is as after a crash
+		c.mu.Unlock()
 		return
 	}
 	err = errors.Join(f.Sync(), f.Close())

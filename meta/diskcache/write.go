@@ -62,7 +62,7 @@ func (f *File) reserve(size int64) error {
 	if size <= f.reserved {
 		return nil
 	}
-	if err := f.cache.reserve(size - f.reserved); err != nil {
+	if err := f.cache.reserve(size-f.reserved, size); err != nil {
 		return err
 	}
 	f.reserved = size
@@ -213,6 +213,7 @@ func (c *Cache) amend(e Entry, change func(*record)) {
 	if known {
 		rec := *it.record // which may be being written
 		change(&rec)
+		it.pending = true // so that it is not forgotten before it is written
 		c.index.setRecord(it, &rec)
 	}
 	c.mu.Unlock()
