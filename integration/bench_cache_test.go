@@ -116,6 +116,6 @@ func BenchmarkWaitingCalls(b *testing.B) {
 	r.line("wall ms", spread([]cost{c}, wall))
 	r.line("CPU ms", spread([]cost{c}, cpu))
 	r.target("KiB of memory a waiting call", float64(waiting)/many/kib, 32)
-	r.line("KiB of memory a call while they are answered", fmt.Sprintf("%.2f", float64(peak)/many/kib))
+	r.target("KiB a call at the peak, while all are answered", float64(peak)/many/kib, 0)
 	b.ReportMetric(float64(waiting)/many/kib, "KiB/waiting-call")
 }

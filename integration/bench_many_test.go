@@ -58,9 +58,11 @@ func BenchmarkManyFiles(b *testing.B) {
 			return c
 		}})
 	}
-	got := compare(many*manySize, contenders...)
+	got := compare(256*mib, contenders...)
 	r.costs(got, download, daemon, curl)
 	r.ratio(got, download, daemon, "wall", wall, 1./3)
+	r.ratio(got, download, daemon, "CPU", cpu, 0)
+	r.ratio(got, download, curl, "wall", wall, 0)
 }
 
 const openToLoopback = "download {\n allow_private 127.0.0.0/8\n}\n"

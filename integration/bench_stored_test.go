@@ -60,7 +60,7 @@ func BenchmarkLargeCache(b *testing.B) {
 			return c
 		}}
 	}
-	got := compare(many*manySize, contend(full), contend(empty))
+	got := compare(256*mib, contend(full), contend(empty))
 	r.costs(got, full, empty)
 	r.ratio(got, full, empty, "wall", wall, 1.2)
 	r.ratio(got, full, empty, "CPU", cpu, 1.2)

@@ -112,7 +112,7 @@ func (r *report) costs(got results, names ...string) {
 }
 
 // ratio adds how one contender compares to another in wall or CPU time, and
-// the most that is wanted of it.
+// the most that is wanted of it, unless that is 0.
 func (r *report) ratio(got results, one, other, what string, by func(cost) time.Duration, most float64) {
 	if len(got[one]) == 0 || len(got[other]) == 0 {
 		return
@@ -127,14 +127,17 @@ func (r *report) ratio(got results, one, other, what string, by func(cost) time.
 	r.b.ReportMetric(ratio, strings.ReplaceAll(what+"/"+other, " ", "-"))
 }
 
-// target adds a number and the most that is wanted of it.
+// target adds a number and the most that is wanted of it, unless that is 0.
 func (r *report) target(name string, got, most float64, more ...string) {
-	verdict := "met"
-	if !(got <= most) {
-		verdict = "MISSED"
+	cells := append([]string{name, strconv.FormatFloat(got, 'f', 2, 64)}, more...)
+	switch {
+	case most == 0:
+	case got <= most:
+		cells = append(cells, fmt.Sprintf("at most %.3g: met", most))
+	default:
+		cells = append(cells, fmt.Sprintf("at most %.3g: MISSED", most))
 	}
-	number := strconv.FormatFloat(got, 'f', 2, 64)
-	r.line(slices.Concat([]string{name, number}, more, []string{fmt.Sprintf("at most %.3g: %s", most, verdict)})...)
+	r.line(cells...)
 }
 
 // median returns the middle one of costs.
