@@ -64,6 +64,21 @@ func (c *Cache) openSession(gone *session) (*session, error) {
 	return nil, errNoSession
 }
 
+// inSession runs do in the session of this process, and once more in a new one
+// if somebody has removed the directory.
+func (c *Cache) inSession(do func(*session) error) error {
+	s, err := c.openSession(nil)
+	if err != nil {
+		return err
+	}
+	if err = do(s); errors.Is(err, fs.ErrNotExist) {
+		if s, err = c.openSession(s); err == nil {
+			err = do(s)
+		}
+	}
+	return err
+}
+
 func newSession(dir string) (*session, error) {
 	s := &session{dir: dir, lock: newLock(dir + lockSuffix)}
 	locked, err := s.lock.TryLock()

@@ -128,15 +128,5 @@ func (c *Cache) syncItem(it *item) {
 // prove says in the record of a file that it is safe. Its directory need not be
 // synced: a name that is lost is a file that is not there.
 func (c *Cache) prove(it *item, rec *record) error {
-	s, err := c.openSession(nil)
-	if err != nil {
-		return err
-	}
-	err = s.writeRecord(c.indexPath(it.name), rec)
-	if errors.Is(err, fs.ErrNotExist) { // somebody has removed the directory
-		if s, err = c.openSession(s); err == nil {
-			err = s.writeRecord(c.indexPath(it.name), rec)
-		}
-	}
-	return err
+	return c.inSession(func(s *session) error { return s.writeRecord(c.indexPath(it.name), rec) })
 }

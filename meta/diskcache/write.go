@@ -25,17 +25,11 @@ const preallocated = 1 << 20
 // Create starts a new file. The caller must Abort it, at the latest after
 // Commit.
 func (c *Cache) Create() (*File, error) {
-	s, err := c.openSession(nil)
-	if err != nil {
-		return nil, err
-	}
-	f, err := s.create(".part")
-	if errors.Is(err, fs.ErrNotExist) { // somebody has removed the directory
-		if s, err = c.openSession(s); err != nil {
-			return nil, err
-		}
+	var f *os.File
+	err := c.inSession(func(s *session) (err error) {
 		f, err = s.create(".part")
-	}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

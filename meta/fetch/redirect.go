@@ -2,7 +2,6 @@ package fetch
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -18,18 +17,16 @@ import (
 // from host to host, and the URL with its query in a Referer. Each hop is asked
 // anew: where a redirect leads may have changed.
 func (d *download) get(ctx context.Context, w *watch) (Result, error) {
-	from, header := d.req.URL, d.header(d.req)
 	if d.part.resumable() {
-		// a validator holds for one URL only, and redirects may lead to many
-		from, header = d.source.url, d.source.header
+		result, usable, err := d.askForRest(ctx, w)
+		if err != nil || usable {
+			return result, err
+		}
+		d.part = part{}
 	}
+	from, header := d.req.URL, d.header(d.req)
 	for followed := 0; ; followed++ {
 		result, resp, err := d.ask(ctx, w, from, header)
-		if errors.Is(err, errStartOver) {
-			d.part = part{}
-			from, header, followed = d.req.URL, d.header(d.req), -1
-			continue
-		}
 		if err != nil || resp == nil {
 			return result, err
 		}
@@ -52,15 +49,9 @@ func (d *download) get(ctx context.Context, w *watch) (Result, error) {
 	}
 }
 
-// errStartOver means that the rest of a file is not to be had.
-var errStartOver = errors.New("start over")
-
 // ask makes one request on the way to the file. It returns the answer if that
 // is a redirect, and else what came of it.
 func (d *download) ask(ctx context.Context, w *watch, u *url.URL, header http.Header) (Result, *http.Response, error) {
-	if d.part.resumable() {
-		return d.askForRest(ctx, w, u, header)
-	}
 	h := hop{url: u, header: header, key: d.key(u, header, wishedExtension(d.req))}
 	conditional := header.Clone()
 	if hit, ok := d.lookup(h.key); ok && !d.unconditional {
@@ -92,22 +83,24 @@ func (d *download) ask(ctx context.Context, w *watch, u *url.URL, header http.He
 	return result, nil, err
 }
 
-// askForRest asks for what is missing of the file.
-func (d *download) askForRest(ctx context.Context, w *watch, u *url.URL, header http.Header) (Result, *http.Response, error) {
-	h := hop{url: u, header: header, key: d.key(u, header, wishedExtension(d.req))}
-	ranged := header.Clone()
+// askForRest asks for what is missing of the file, where the beginning came
+// from: a validator holds for one URL only, and redirects may lead to many. If
+// the answer is not usable, the file has to be begun again.
+func (d *download) askForRest(ctx context.Context, w *watch) (result Result, usable bool, err error) {
+	h := d.source
+	ranged := h.header.Clone()
 	d.part.ask(ranged)
 	resp, err := d.send(ctx, w, &h, ranged)
 	if err != nil {
-		return Result{}, nil, err
+		return Result{}, false, err
 	}
 	verdict := d.part.judge(resp)
 	if verdict == useless {
 		discard(resp.Body)
-		return Result{}, nil, errStartOver
+		return Result{}, false, nil
 	}
-	result, err := d.take(w, h, resp, verdict == theRest)
-	return result, nil, err
+	result, err = d.take(w, h, resp, verdict == theRest)
+	return result, true, err
 }
 
 // send makes a request and notes when.
