@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -19,13 +20,11 @@ type tokens [][sha256.Size]byte
 // newTokens expands the placeholders of configured tokens. What it returns as
 // an error shows no part of any token.
 func newTokens(configured []string) (tokens, error) {
-	repl := caddy.NewReplacer()
 	var t tokens
 	for i, token := range configured {
-		token, err := repl.ReplaceOrErr(token, true, true)
+		token, err := expand(token)
 		if err != nil {
-			return nil, fmt.Errorf("access_token number %d has a placeholder that is unknown or empty; "+
-				`set what it names, or write \{ for a plain brace`, i+1)
+			return nil, fmt.Errorf("access_token number %d %w", i+1, err)
 		}
 		if strings.TrimSpace(token) != token || token == "" {
 			return nil, fmt.Errorf("access_token number %d is empty, or has white space around it", i+1)
@@ -33,6 +32,17 @@ func newTokens(configured []string) (tokens, error) {
 		t = append(t, sha256.Sum256([]byte(token)))
 	}
 	return t, nil
+}
+
+// expand returns an option with its placeholders expanded. What it returns as an
+// error shows no part of it.
+func expand(configured string) (string, error) {
+	expanded, err := caddy.NewReplacer().ReplaceOrErr(configured, true, true)
+	if err != nil {
+		return "", errors.New("has a placeholder that is unknown or empty; " +
+			`set what it names, or write \{ for a plain brace`)
+	}
+	return expanded, nil
 }
 
 // authorize reports whether r carries one of the tokens, or none is needed,

@@ -17,23 +17,8 @@ import (
 // fetch sends a request that need not be answered by an envelope.
 func (c client) fetch(t testing.TB, method, path, body string, header ...string) (status int, answer string) {
 	t.Helper()
-	req, err := http.NewRequest(method, c.base+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := 0; i < len(header); i += 2 {
-		req.Header.Add(header[i], header[i+1])
-	}
-	resp, err := c.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(text)
+	a := send(t, c, method, c.base+path, body, header...)
+	return a.StatusCode, a.body
 }
 
 func TestTheHandlerStandsWhereTheCaddyfilePutsIt(t *testing.T) {

@@ -32,11 +32,17 @@ type answered struct {
 	body string
 }
 
-// get sends a request to an absolute URL, with headers given as names and
-// values.
+// get sends a request without a body to an absolute URL, with headers given as
+// names and values.
 func get(t testing.TB, c client, method, url string, header ...string) answered {
 	t.Helper()
-	req, err := http.NewRequest(method, url, nil)
+	return send(t, c, method, url, "", header...)
+}
+
+// send is get with a body.
+func send(t testing.TB, c client, method, url, body string, header ...string) answered {
+	t.Helper()
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,11 +54,11 @@ func get(t testing.TB, c client, method, url string, header ...string) answered 
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answered{resp, string(body)}
+	return answered{resp, string(text)}
 }
 
 func TestFilesAreServedToBotsElsewhere(t *testing.T) {

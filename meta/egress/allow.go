@@ -3,8 +3,10 @@
 package egress
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -109,6 +111,18 @@ func CheckHost(host string) error {
 	}
 	if endsInNumber(name) {
 		return fmt.Errorf("'%s' ends in a number but is not an IP address", host)
+	}
+	return nil
+}
+
+// CheckPort refuses the ports of a URL that there are none of. A URL without
+// one has that of its scheme.
+func CheckPort(port string) error {
+	if port == "" {
+		return nil
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return errors.New("no such port")
 	}
 	return nil
 }

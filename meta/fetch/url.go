@@ -3,7 +3,6 @@ package fetch
 import (
 	"errors"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/onebot-caddy/onebot-meta/meta/egress"
@@ -32,10 +31,8 @@ func checkURL(u *url.URL) error {
 	if u.Hostname() == "" {
 		return errors.New("no host")
 	}
-	if port := u.Port(); port != "" {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return errors.New("no such port")
-		}
+	if err := egress.CheckPort(u.Port()); err != nil {
+		return err
 	}
 	return egress.CheckHost(u.Hostname())
 }
