@@ -6,9 +6,9 @@ import (
 )
 
 // Scanner reads one JSON text, piece by piece: what it finds does not depend
-// on how the text was cut. It accepts what meta.ParseObject does, but for
-// null, for nothing at all, and for strings that are not UTF-8, which are
-// encoding/json's to replace. The zero value is ready to use; it takes a few
+// on how the text was cut. It accepts what meta.ParseObject does, but for null
+// and for nothing at all, and besides strings that are not UTF-8 or have control
+// characters in them. The zero value is ready to use; it takes a few
 // hundred bytes, and at most a few thousand after hostile texts.
 type Scanner struct {
 	packet Packet

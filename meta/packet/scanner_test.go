@@ -142,6 +142,7 @@ func TestHowATextIsCutDoesNotMatter(t *testing.T) {
 	}
 	for _, text := range samples {
 		checkScan(t, &s, []byte(text), nil)
+		scan(text)
 		want, whole := *s.Packet(), s.Whole()
 		check := func(how string, at int) {
 			if got := *s.Packet(); !reflect.DeepEqual(got, want) || s.Whole() != whole {

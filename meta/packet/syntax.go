@@ -1,9 +1,6 @@
 package packet
 
-import (
-	"encoding/binary"
-	"math/bits"
-)
+import "bytes"
 
 // maxDepth is how deep encoding/json lets values be nested.
 const maxDepth = 10_000
@@ -67,8 +64,6 @@ func (s *Scanner) inside(b []byte) int {
 			switch {
 			case c == '\\':
 				s.state = escape
-			case c != '"':
-				s.fail()
 			case s.inName:
 				s.endName(b[mark:i])
 			default:
@@ -272,26 +267,33 @@ func (s *Scanner) pop(piece []byte) {
 }
 
 // plain returns how many bytes b begins with that mean themselves in a string:
-// no quote, backslash or control character.
+// no quote or backslash. Control characters should not be there either, but to
+// look for them, too, would take as long as all the rest.
 func plain(b []byte) int {
-	const ones, high = 0x0101010101010101, 0x8080808080808080
+	const (
+		short = 16  // most names and many values end before it pays to call IndexByte
+		block = 256 // what is looked at again behind every backslash
+	)
 	i := 0
-	for ; len(b)-i >= 8; i += 8 {
-		// Subtracting sets the high bit of a byte that is too small, and
-		// perhaps wrongly of one above it: only the lowest is looked at.
-		x := binary.LittleEndian.Uint64(b[i:])
-		quote, slash := x^'"'*ones, x^'\\'*ones
-		found := (x-' '*ones)&^x | (quote-ones)&^quote | (slash-ones)&^slash
-		if found &= high; found != 0 {
-			return i + bits.TrailingZeros64(found)/8
+	for ; i < min(short, len(b)); i++ {
+		if b[i] == '"' || b[i] == '\\' {
+			return i
 		}
 	}
-	for ; i < len(b); i++ {
-		if c := b[i]; c < ' ' || c == '"' || c == '\\' {
-			break
+	for ; i < len(b); i += block {
+		next := b[i:min(i+block, len(b))]
+		quote := bytes.IndexByte(next, '"')
+		if quote >= 0 {
+			next = next[:quote]
+		}
+		if slash := bytes.IndexByte(next, '\\'); slash >= 0 {
+			return i + slash
+		}
+		if quote >= 0 {
+			return i + quote
 		}
 	}
-	return i
+	return len(b)
 }
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
