@@ -32,8 +32,11 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	onebot_meta [<matcher>] {
 //	    route        <prefix>
 //	    name         <label>
+//	    self_id      <number>
 //	    access_token <token...>
+//	    pass_thru
 //	    max_body     <size>
+//	    heartbeat    <duration>
 //	    storage      <module> ...
 //
 //	    download {
@@ -68,6 +71,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return parseText(d, &h.Route, validRoute, wantRoute)
 		case "name":
 			return parseText(d, &h.Name, validName, wantName)
+		case "self_id":
+			return parseNumber(d, &h.SelfID, 0)
 		case "access_token":
 			args := d.RemainingArgs()
 			if len(args) == 0 {
@@ -75,8 +80,13 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 			h.AccessToken = append(h.AccessToken, args...)
 			return nil
+		case "pass_thru":
+			return parseFlag(d, &h.PassThru)
 		case "max_body":
 			return parseSize(d, &h.MaxBody, 1)
+		case "heartbeat":
+			h.Heartbeat = new(caddy.Duration)
+			return parseDuration(d, h.Heartbeat, 0)
 		case "storage":
 			return h.parseStorage(d)
 		case "download":
@@ -135,11 +145,7 @@ func (c *Cache) parse(d *caddyfile.Dispenser) error {
 		case "mode":
 			return c.parseMode(d)
 		case "serve":
-			if d.NextArg() {
-				return d.Err("serve takes no argument")
-			}
-			c.Serve = true
-			return nil
+			return parseFlag(d, &c.Serve)
 		}
 		return d.Errf("unrecognized subdirective '%s' of cache", option)
 	})
@@ -236,6 +242,16 @@ func parseArg(d *caddyfile.Dispenser) (option, arg string, err error) {
 	return option, arg, nil
 }
 
+// parseFlag reads an option that is on where it is written.
+func parseFlag(d *caddyfile.Dispenser, dst *bool) error {
+	option := d.Val()
+	if d.NextArg() {
+		return d.Errf("%s takes no argument", option)
+	}
+	*dst = true
+	return nil
+}
+
 func parseText(d *caddyfile.Dispenser, dst *string, valid func(string) bool, want string) error {
 	option, arg, err := parseArg(d)
 	if err != nil {
@@ -270,7 +286,7 @@ func parseDuration(d *caddyfile.Dispenser, dst *caddy.Duration, least time.Durat
 	if err != nil || duration < least {
 		want := "a positive duration, such as 30s"
 		if least == 0 {
-			want = "a duration such as 7d, or 0"
+			want = "a duration such as 15s, or 0"
 		}
 		return d.Errf("%s must be %s, not '%s'", option, want, arg)
 	}
@@ -278,16 +294,16 @@ func parseDuration(d *caddyfile.Dispenser, dst *caddy.Duration, least time.Durat
 	return nil
 }
 
-func parseNumber(d *caddyfile.Dispenser, dst *int, least int) error {
+func parseNumber[N int | int64](d *caddyfile.Dispenser, dst *N, least N) error {
 	option, arg, err := parseArg(d)
 	if err != nil {
 		return err
 	}
-	n, err := strconv.Atoi(arg)
-	if err != nil || n < least {
+	n, err := strconv.ParseInt(arg, 10, 64)
+	if err != nil || int64(N(n)) != n || N(n) < least {
 		return d.Errf("%s must be a number of at least %d, not '%s'", option, least, arg)
 	}
-	*dst = n
+	*dst = N(n)
 	return nil
 }
 

@@ -34,8 +34,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.route = strings.TrimSuffix(h.Route, "/")
 
-	logger := ctx.Logger()
-	h.refusals = sampled(logger)
+	h.logger = ctx.Logger()
+	h.refusals = sampled(h.logger)
+	h.unloading = ctx.Done()
 
 	var err error
 	if h.tokens, err = newTokens(h.AccessToken); err != nil {
@@ -45,17 +46,18 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := h.openCache(ctx, logger); err != nil {
+	if err := h.openCache(ctx); err != nil {
 		return err
 	}
 	h.files = fetch.New(h.store.cache, h.store.flights, opts)
+	h.sockets = newSockets(ctx)
 	h.shared = acquireShared(h.Name)
-	h.dispatcher = meta.NewDispatcher(h.shared.counters, h.files, h.shared.queue, logger)
+	h.dispatcher = meta.NewDispatcher(h.shared.counters, h.shared.backend, h.files, h.shared.queue, h.logger)
 	return nil
 }
 
 // openCache takes the cache that the configured storage has for the name.
-func (h *Handler) openCache(ctx caddy.Context, logger *zap.Logger) error {
+func (h *Handler) openCache(ctx caddy.Context) error {
 	root, err := h.cacheRoot(ctx)
 	if err != nil {
 		return err
@@ -64,7 +66,7 @@ func (h *Handler) openCache(ctx caddy.Context, logger *zap.Logger) error {
 		MaxSize: *h.Cache.MaxSize,
 		MaxAge:  time.Duration(*h.Cache.MaxAge),
 		Mode:    fs.FileMode(h.Cache.Mode),
-		Logger:  logger,
+		Logger:  h.logger,
 	}
 	h.store = acquireStore(root, cacheSub(h.Name), opts)
 	cache := h.store.cache
@@ -111,6 +113,9 @@ func (h *Handler) setDefaults() {
 	h.Route = cmp.Or(h.Route, "/")
 	h.Name = cmp.Or(h.Name, "onebot")
 	h.MaxBody = cmp.Or(h.MaxBody, 16<<20)
+	if h.Heartbeat == nil {
+		h.Heartbeat = new(caddy.Duration(15 * time.Second))
+	}
 
 	d := &h.Download
 	if d.MaxSize == nil {
@@ -148,7 +153,9 @@ func (h *Handler) validate() error {
 		{!validName(h.Name), "name", wantName},
 		// such as con on Windows
 		{!filepath.IsLocal(h.Name), "name", "must not be a name that this system reserves"},
+		{h.SelfID < 0, "self_id", "must not be negative"},
 		{h.MaxBody < 0, "max_body", "must be positive"},
+		{*h.Heartbeat < 0, "heartbeat", "must not be negative"},
 		{*d.MaxSize < 0, "download max_size", "must not be negative"},
 		{d.Timeout < 0, "download timeout", "must be positive"},
 		{d.StallTimeout < 0, "download stall_timeout", "must be positive"},
@@ -188,6 +195,9 @@ func validName(name string) bool {
 // Cleanup gives back what Provision took, as far as it came. Calls that are
 // still being served go on.
 func (h *Handler) Cleanup() error {
+	if h.sockets != nil {
+		h.sockets.close() // they outlive the shutdown of the server
+	}
 	if h.files != nil {
 		h.files.Close()
 	}

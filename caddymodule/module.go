@@ -41,6 +41,10 @@ type Handler struct {
 	// zero with the process. Default: onebot
 	Name string `json:"name,omitempty"`
 
+	// The account of the bot, as the self_id of the events that the handler
+	// itself sends over WebSocket. Default: 0
+	SelfID int64 `json:"self_id,omitempty"`
+
 	// The tokens that callers may use, as "Authorization: Bearer <token>" or
 	// as ?access_token=<token>. Any one of them opens every action. Global
 	// placeholders such as {env.ONEBOT_TOKEN} and {file./run/secrets/token}
@@ -48,9 +52,21 @@ type Handler struct {
 	// error. Default: none, which lets anyone call who can connect.
 	AccessToken []string `json:"access_token,omitempty"`
 
-	// The largest request body, in bytes. A larger one is refused with status
-	// 413. Default: 16777216 (16 MiB)
+	// Whether the handler stands in front of a OneBot implementation, which the
+	// next handlers reach (normally reverse_proxy). What is not ours then goes
+	// on as it came, also below the route, and is watched on its way: get_status
+	// tells of the implementation. Default: false, which makes the handler the
+	// whole implementation
+	PassThru bool `json:"pass_thru,omitempty"`
+
+	// The largest request body or WebSocket message of a call that is answered
+	// here, in bytes. A larger body is refused with status 413, a larger message
+	// closes its connection with code 1009. Default: 16777216 (16 MiB)
 	MaxBody int64 `json:"max_body,omitempty"`
+
+	// How often a heartbeat event is sent over WebSocket, unless pass_thru is
+	// set. 0 sends none. Default: 15s
+	Heartbeat *caddy.Duration `json:"heartbeat,omitempty"`
 
 	// The storage that decides where downloads are kept, instead of the
 	// global one. With file_system storage they are kept below
@@ -71,7 +87,10 @@ type Handler struct {
 	serving    func() // called before a request is served
 	files      *fetch.Client
 	dispatcher *meta.Dispatcher
-	refusals   *zap.Logger
+	sockets    *sockets
+	logger     *zap.Logger
+	refusals   *zap.Logger     // sampled
+	unloading  <-chan struct{} // closed when the config goes, before anything is cleaned up
 
 	// openFile opens a served file by its name, and fails with
 	// [fs.ErrNotExist] if there is none. It is nil unless files are served.

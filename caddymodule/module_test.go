@@ -54,6 +54,29 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+func TestDefaultsOfWebSocketAndPassThru(t *testing.T) {
+	for config, want := range map[string]struct {
+		heartbeat caddy.Duration
+		selfID    int64
+		passThru  bool
+	}{
+		`{}`:                 {caddy.Duration(15 * time.Second), 0, false},
+		`{"heartbeat": 0}`:   {0, 0, false},
+		`{"heartbeat":"5s"}`: {caddy.Duration(5 * time.Second), 0, false},
+		`{"self_id": 10001}`: {caddy.Duration(15 * time.Second), 10001, false},
+		`{"pass_thru":true}`: {caddy.Duration(15 * time.Second), 0, true},
+	} {
+		h := provision(t, func(h *Handler) {
+			if err := json.Unmarshal([]byte(config), h); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if *h.Heartbeat != want.heartbeat || h.SelfID != want.selfID || h.PassThru != want.passThru {
+			t.Errorf("%s: got %v, %d, %t", config, *h.Heartbeat, h.SelfID, h.PassThru)
+		}
+	}
+}
+
 func TestModesAreOctalAndLeaveTheOwnerReadAndWrite(t *testing.T) {
 	for s, want := range map[string]os.FileMode{
 		"0600": 0o600, "600": 0o600, "0644": 0o644, "640": 0o640, "0777": 0o777, "0660": 0o660,
@@ -112,7 +135,12 @@ func TestMistakesInJSONNameTheOptionAndWhatIsRight(t *testing.T) {
 		`"cache":{"mode":416}`:                       "cache mode " + wantMode + ", in quotes",
 		`"cache":{"serve":"yes"}`:                    "serve",
 		`"cache":{"share":true}`:                     `unknown field "share"`,
-		`"pass_thru":true`:                           `unknown field "pass_thru"`,
+		`"pass_thru":1`:                              "pass_thru",
+		`"self_id":-1`:                               "self_id must not be negative",
+		`"self_id":"1"`:                              "self_id",
+		`"heartbeat":-1`:                             "heartbeat must not be negative",
+		`"heartbeat":"-1s"`:                          "heartbeat must not be negative",
+		`"nonsense":true`:                            `unknown field "nonsense"`,
 		`"storage":{"module":"nonsense"}`:            "unknown module: caddy.storage.nonsense",
 		`"access_token":[""]`:                        "access_token number 1 is empty",
 		`"access_token":["SECRET"," SECRET"]`:        "access_token number 2 is empty, or has white space around it",

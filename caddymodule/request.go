@@ -89,13 +89,23 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) (meta.Params,
 	if len(body) == 0 {
 		return nil, nil
 	}
-	// Only the type itself matters; many clients get its parameters wrong.
-	mediaType, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	switch strings.ToLower(strings.TrimSpace(mediaType)) {
-	case "", "application/json":
+	switch mediaType(r) {
+	case "", typeJSON:
 		return meta.ParseObject(body)
-	case "application/x-www-form-urlencoded":
+	case typeForm:
 		return meta.ParseForm(string(body))
 	}
 	return nil, errContentType
+}
+
+const (
+	typeJSON = "application/json"
+	typeForm = "application/x-www-form-urlencoded"
+)
+
+// mediaType returns the type of a request's body, in lower case and without its
+// parameters, which many clients get wrong.
+func mediaType(r *http.Request) string {
+	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	return strings.ToLower(strings.TrimSpace(kind))
 }

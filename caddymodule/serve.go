@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -29,11 +30,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.serveFile(w, r, name)
 		return nil
 	}
-	h.shared.counters.PacketsReceived.Add(1)
-	if h.answer(w, r, action) {
-		h.shared.counters.PacketsSent.Add(1)
-	} else {
-		h.shared.counters.PacketsLost.Add(1)
+	switch {
+	case h.PassThru && asksForWebSocket(r) && mayUpgrade(r):
+		return h.relay(w, r, next)
+	case h.PassThru:
+		return h.answerOrPass(w, r, next, action)
+	case asksForWebSocket(r) && isEndpoint(action):
+		h.serveWebSocket(w, r, action)
+	default:
+		h.answerHere(w, r, action, behind{})
 	}
 	return nil
 }
@@ -48,11 +53,24 @@ func (h *Handler) match(path string) (action string, ours bool) {
 	return strings.Trim(rest, "/"), true
 }
 
-// answer carries out the call that r makes and reports whether its reply was
-// delivered.
-func (h *Handler) answer(w http.ResponseWriter, r *http.Request, action string) (delivered bool) {
+// behind is what a call has to do with the implementation behind, if there is
+// one: the action by which it was found to be none of its own, and how to ask it.
+type behind struct {
+	action string
+	ask    meta.Ask
+}
+
+// answerHere carries out the call that r makes of action, or of what its body
+// names if that is empty.
+func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, action string, b behind) {
+	h.shared.counters.PacketsReceived.Add(1)
+	h.shared.counters.Settle(h.answer(w, r, action, b))
+}
+
+// answer reports whether the reply was delivered.
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, action string, b behind) (delivered bool) {
 	var call begun
-	apart(func() { call = h.begin(w, r, action) })
+	apart(func() { call = h.begin(w, r, action, b) })
 	if call.err != nil {
 		return h.refuse(w, r, asRefusal(call.err), call.echo)
 	}
@@ -72,8 +90,9 @@ type begun struct {
 
 // begin begins to carry out the call that r makes. It is read even if it will
 // be refused, for its echo.
-func (h *Handler) begin(w http.ResponseWriter, r *http.Request, action string) begun {
+func (h *Handler) begin(w http.ResponseWriter, r *http.Request, action string, b behind) begun {
 	call, err := h.readCall(w, r, action)
+	call.Action, call.Ask = cmp.Or(b.action, call.Action), b.ask
 	unread := call.Action == "" && err != nil // it might have named one
 	switch {
 	case !h.dispatcher.Knows(call.Action) && !unread:

@@ -13,10 +13,16 @@ import (
 // maxBackground is how many calls with _async run at a time for one name.
 const maxBackground = 256
 
+// bot is what is known of a bot, by its name.
+type bot struct {
+	counters *meta.Counters
+	backend  *meta.Backend
+}
+
 // shared is what handlers with one name have in common, across config reloads.
 type shared struct {
-	counters *meta.Counters
-	queue    *meta.Queue
+	*bot
+	queue *meta.Queue
 }
 
 // store is what handlers with one cache directory have in common, across
@@ -33,21 +39,18 @@ var (
 	names  = caddy.NewUsagePool()
 	stores = caddy.NewUsagePool()
 
-	// allCounters holds the counters of each name that was ever used. They
-	// outlive the pool's references because they count since the process
-	// began, whatever was reloaded between. Names come from configs only, so
-	// there are few.
-	allCounters sync.Map
+	// bots holds the [bot] of each name that was ever used. They outlive the
+	// pool's references because they count since the process began, whatever
+	// was reloaded between. Names come from configs only, so there are few.
+	bots sync.Map
 )
 
 // acquireShared returns what belongs to name. It must be given back with
 // releaseShared.
 func acquireShared(name string) *shared {
-	counters, _ := allCounters.LoadOrStore(name, new(meta.Counters))
-	value, _ := names.LoadOrStore(name, &shared{
-		counters: counters.(*meta.Counters),
-		queue:    meta.NewQueue(maxBackground),
-	})
+	counters := new(meta.Counters)
+	known, _ := bots.LoadOrStore(name, &bot{counters, meta.NewBackend(counters)})
+	value, _ := names.LoadOrStore(name, &shared{known.(*bot), meta.NewQueue(maxBackground)})
 	return value.(*shared)
 }
 

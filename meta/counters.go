@@ -5,12 +5,30 @@ import "sync/atomic"
 // Counters count what get_status reports. The zero value is ready to use, and
 // all of it is safe for concurrent use.
 type Counters struct {
-	// PacketsReceived counts the calls that were taken.
+	// PacketsReceived counts the calls and events that were taken.
 	PacketsReceived atomic.Int64
-	// PacketsSent counts the replies that were delivered.
+	// PacketsSent counts those of them that were answered or handed on.
 	PacketsSent atomic.Int64
-	// PacketsLost counts the replies that nobody was there to take.
+	// PacketsLost counts those that were neither. What is in none of the two
+	// is still under way.
 	PacketsLost atomic.Int64
+
+	// MessagesReceived counts the events that are messages.
+	MessagesReceived atomic.Int64
+	// MessagesSent counts the calls of send_*msg that the implementation
+	// accepted.
+	MessagesSent atomic.Int64
+	// Disconnects counts how often the implementation was lost.
+	Disconnects atomic.Int64
+}
+
+// Settle counts a packet that was received before as delivered or as lost.
+func (c *Counters) Settle(delivered bool) {
+	if delivered {
+		c.PacketsSent.Add(1)
+	} else {
+		c.PacketsLost.Add(1)
+	}
 }
 
 // Stat is the stat object of get_status, field for field as go-cqhttp has it.
@@ -25,13 +43,17 @@ type Stat struct {
 	LastMessageTime int64 // always 0
 }
 
-// Stat returns the counters as they are now.
+// Stat returns the counters as they are now. Those of the packets that are
+// settled are read first, so that they are never more than were received.
 func (c *Counters) Stat() Stat {
-	lost := c.PacketsLost.Load()
+	sent, lost := c.PacketsSent.Load(), c.PacketsLost.Load()
 	return Stat{
-		PacketReceived: c.PacketsReceived.Load(),
-		PacketSent:     c.PacketsSent.Load(),
-		PacketLost:     lost,
-		LostTimes:      lost,
+		PacketReceived:  c.PacketsReceived.Load(),
+		PacketSent:      sent,
+		PacketLost:      lost,
+		MessageReceived: c.MessagesReceived.Load(),
+		MessageSent:     c.MessagesSent.Load(),
+		DisconnectTimes: c.Disconnects.Load(),
+		LostTimes:       lost,
 	}
 }

@@ -15,6 +15,7 @@ import (
 // Dispatcher answers calls of the meta actions. It is safe for concurrent use.
 type Dispatcher struct {
 	counters *Counters
+	backend  *Backend
 	files    *fetch.Client
 	queue    *Queue
 	logger   *zap.Logger
@@ -45,10 +46,11 @@ func (d *Dispatcher) table() map[string]action {
 	}
 }
 
-// NewDispatcher returns a Dispatcher that reads its status from counters,
-// keeps downloads in files and runs what is called with _async on queue.
-func NewDispatcher(counters *Counters, files *fetch.Client, queue *Queue, logger *zap.Logger) *Dispatcher {
-	d := &Dispatcher{counters: counters, files: files, queue: queue, logger: logger}
+// NewDispatcher returns a Dispatcher that reads its status from counters and
+// backend, keeps downloads in files and runs what is called with _async on
+// queue.
+func NewDispatcher(counters *Counters, backend *Backend, files *fetch.Client, queue *Queue, logger *zap.Logger) *Dispatcher {
+	d := &Dispatcher{counters: counters, backend: backend, files: files, queue: queue, logger: logger}
 	d.actions = d.table()
 	return d
 }
@@ -56,7 +58,7 @@ func NewDispatcher(counters *Counters, files *fetch.Client, queue *Queue, logger
 // Knows reports whether there is an action called name, which may carry a
 // suffix.
 func (d *Dispatcher) Knows(name string) bool {
-	name, _ = cutSuffix(name)
+	name, _ = CutSuffix(name)
 	_, ok := d.actions[name]
 	return ok
 }
@@ -70,7 +72,7 @@ func (d *Dispatcher) Do(ctx context.Context, call Call) Reply {
 // Start begins to carry out a call. A call with the suffix _async is answered
 // at once and carried out in the background; the end of ctx does not stop it.
 func (d *Dispatcher) Start(ctx context.Context, call Call) *Pending {
-	name, async := cutSuffix(call.Action)
+	name, async := CutSuffix(call.Action)
 	p := &Pending{logger: d.logger, action: name, echo: call.Echo, start: time.Now()}
 	a, ok := d.actions[name]
 	switch {
@@ -90,7 +92,7 @@ func (d *Dispatcher) Start(ctx context.Context, call Call) *Pending {
 // background has a call carried out to which nobody takes the reply. It
 // reports false if too many are already.
 func (d *Dispatcher) background(p *Pending, a action, call Call) bool {
-	call.FileURL, call.unanswered = nil, true
+	call.FileURL, call.Ask, call.unanswered = nil, nil, true
 	unheard := *p
 	return d.queue.Go(func(ctx context.Context) {
 		unheard.carryOut(func() (any, error) { return a.run(ctx, call) })
@@ -104,10 +106,10 @@ func (d *Dispatcher) supported() []string {
 	return slices.DeleteFunc(names, func(name string) bool { return d.actions[name].never })
 }
 
-// cutSuffix returns the name of the action that a call names, and whether it
+// CutSuffix returns the name of the action that a call names, and whether it
 // is to run in the background. OneBot v11 lets any action be called with
 // _async or _rate_limited behind its name; nothing here is limited by rate.
-func cutSuffix(called string) (name string, async bool) {
+func CutSuffix(called string) (name string, async bool) {
 	called = strings.TrimSuffix(called, "_rate_limited")
 	return strings.CutSuffix(called, "_async")
 }

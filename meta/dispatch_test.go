@@ -50,7 +50,8 @@ func newDispatcher(t *testing.T) (*Dispatcher, *observer.ObservedLogs) {
 	queue := NewQueue(2)
 	t.Cleanup(queue.Close)
 	core, logs := observer.New(zapcore.DebugLevel)
-	return NewDispatcher(new(Counters), files, queue, zap.New(core)), logs
+	counters := new(Counters)
+	return NewDispatcher(counters, NewBackend(counters), files, queue, zap.New(core)), logs
 }
 
 func do(t *testing.T, d *Dispatcher, action, params string) Reply {

@@ -5,6 +5,7 @@ package meta
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"strconv"
@@ -37,8 +38,17 @@ type Call struct {
 	// the cache, by its name. It is nil if files are not served.
 	FileURL func(name string) string
 
+	// Ask asks the implementation behind. It is nil if there is none: then
+	// this is the whole of it.
+	Ask Ask
+
 	unanswered bool // its reply goes to nobody
 }
+
+// Ask prepares to call an action, without parameters, of the implementation
+// that a caller thinks it speaks to. What it returns makes the call, perhaps
+// when the caller is gone, and returns the envelope that answers it.
+type Ask func(action string) func(ctx context.Context) (envelope []byte, err error)
 
 // Reply is the answer to a call: the envelope that every action of OneBot v11
 // is answered with.
