@@ -8,7 +8,8 @@ import (
 )
 
 // maxRemembered is how many calls of one connection are remembered until they
-// are answered. Of more, the messages among them are not counted as sent.
+// are answered, at least. Of those that are forgotten, the oldest, the messages
+// among them are not counted as sent.
 const maxRemembered = 1024
 
 // Watch counts the packets that pass through one connection between an app and
@@ -18,9 +19,36 @@ type Watch struct {
 	dialed  bool
 
 	mu         sync.Mutex
-	pending    int64             // calls that are not answered yet
-	remembered int               // of them, in sends
-	sends      map[string][]bool // whether calls send messages, by their echo, oldest first
+	pending    int64 // calls that are not answered yet
+	old, young calls // those of them that are remembered
+}
+
+// calls are calls that wait for an answer.
+type calls struct {
+	n     int
+	sends map[string][]bool // whether they send messages, by their echo, oldest first
+}
+
+func (c *calls) add(echo string, sends bool) {
+	if c.sends == nil {
+		c.sends = make(map[string][]bool)
+	}
+	c.sends[echo] = append(c.sends[echo], sends)
+	c.n++
+}
+
+func (c *calls) take(echo string) (sends, ok bool) {
+	waiting := c.sends[echo]
+	if len(waiting) == 0 {
+		return false, false
+	}
+	c.n--
+	if len(waiting) == 1 {
+		delete(c.sends, echo)
+	} else {
+		c.sends[echo] = waiting[1:]
+	}
+	return waiting[0], true
 }
 
 // NewWatch returns a Watch for a new connection, which the implementation has
@@ -49,14 +77,10 @@ func (w *Watch) ToImplementation(p *packet.Packet) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.pending++
-	if w.remembered < maxRemembered {
-		if w.sends == nil {
-			w.sends = make(map[string][]bool)
-		}
-		key := packet.EchoKey(p.Echo)
-		w.sends[key] = append(w.sends[key], SendsMessage(p.Action))
-		w.remembered++
+	if w.young.n == maxRemembered {
+		w.old, w.young = w.young, calls{}
 	}
+	w.young.add(packet.EchoKey(p.Echo), SendsMessage(p.Action))
 }
 
 // FromImplementation counts a packet that came from the implementation, and
@@ -85,22 +109,15 @@ func (w *Watch) answered(response *packet.Packet) (sent, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	key := packet.EchoKey(response.Echo)
-	calls := w.sends[key]
-	if len(calls) == 0 {
-		if int64(w.remembered) == w.pending {
-			return false, false
-		}
-		w.pending-- // one that was not remembered
-		return false, true
+	if sent, ok = w.old.take(key); !ok {
+		sent, ok = w.young.take(key)
 	}
-	w.pending--
-	w.remembered--
-	if len(calls) == 1 {
-		delete(w.sends, key)
-	} else {
-		w.sends[key] = calls[1:]
+	// what nobody is known to wait for may be for one that was forgotten
+	if ok || int64(w.old.n+w.young.n) < w.pending {
+		w.pending--
+		return sent, true
 	}
-	return calls[0], true
+	return false, false
 }
 
 // Close says that the connection has ended, and whether it was the
@@ -109,6 +126,6 @@ func (w *Watch) Close(lost bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.backend.counters.PacketsLost.Add(w.pending)
-	w.pending, w.sends = 0, nil
+	w.pending, w.old, w.young = 0, calls{}, calls{}
 	w.backend.left(w, lost)
 }

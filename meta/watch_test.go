@@ -124,11 +124,16 @@ func TestAMillionCallsThatNobodyAnswersTakeLittleMemory(t *testing.T) {
 	for i := range calls {
 		w.ToImplementation(&packet.Packet{Action: "send_msg", Echo: echo(i + 1)})
 	}
-	if w.remembered > maxRemembered || len(w.sends) > maxRemembered {
-		t.Errorf("%d calls are remembered, of %d echoes", w.remembered, len(w.sends))
+	if n := len(w.old.sends) + len(w.young.sends); n > 2*maxRemembered || n != w.old.n+w.young.n {
+		t.Errorf("%d calls are remembered, of %d echoes", w.old.n+w.young.n, n)
+	}
+	// the newest are, and one of the others is taken for it
+	for _, i := range []int{calls, calls - maxRemembered + 1, 1} {
+		w.FromImplementation(&packet.Packet{Status: "ok", Retcode: true, Echo: echo(i)}, true)
 	}
 	w.Close(false)
-	if got := counters.Stat(); got.PacketReceived != calls || got.PacketLost != calls {
-		t.Errorf("got %+v", got)
+	want := Stat{PacketReceived: calls, PacketSent: 3, PacketLost: calls - 3, LostTimes: calls - 3, MessageSent: 2}
+	if got := counters.Stat(); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

@@ -1,9 +1,17 @@
 package relay
 
-import "sync"
+import (
+	"errors"
+	"sync"
+	"time"
+)
 
 // maxAnswering is how many calls of a connection wait to be handed over.
 const maxAnswering = 64
+
+// errStalled says that replies cannot be sent, as one side stopped in the middle
+// of a message.
+var errStalled = errors.New("no reply can be sent")
 
 // answers hands the calls of a connection over, one after the other. It does so
 // beside the streams: a call whose reply must wait does not hold up what comes
@@ -23,13 +31,29 @@ type answers struct {
 type call struct{ message, echo []byte }
 
 // add adds a call. It waits if there are too many, or if their messages together
-// are larger than one may be.
-func (a *answers) add(message, echo []byte) {
+// are larger than one may be, but not for long: whoever waits here reads nothing.
+func (a *answers) add(message, echo []byte) error {
 	size := int64(len(message))
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for !a.closed && (len(a.calls) >= maxAnswering || len(a.calls) > 0 && a.size+size > a.relay.opts.MaxCall) {
-		a.less.Wait()
+	full := func() bool {
+		return !a.closed && (len(a.calls) >= maxAnswering || len(a.calls) > 0 && a.size+size > a.relay.opts.MaxCall)
+	}
+	if full() {
+		late := false
+		timer := time.AfterFunc(a.relay.patience, func() {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			late = true
+			a.less.Broadcast()
+		})
+		defer timer.Stop()
+		for full() && !late {
+			a.less.Wait()
+		}
+		if full() {
+			return errStalled
+		}
 	}
 	a.calls = append(a.calls, call{message, echo})
 	a.size += size
@@ -37,6 +61,7 @@ func (a *answers) add(message, echo []byte) {
 		a.running = true
 		go a.run()
 	}
+	return nil
 }
 
 func (a *answers) run() {

@@ -170,14 +170,16 @@ func TestWhatCannotBeReadPasses(t *testing.T) {
 func TestCompressedEvents(t *testing.T) {
 	event := `{"post_type":"message","p":"` + strings.Repeat("hello ", 1000) + `"}`
 	noise := make([]byte, maxDeflated+1)
-	bomb := deflated(`{"post_type":"notice","p":"` + strings.Repeat("x", 10_000_000) + `"}`)
+	large := deflated(`{"post_type":"notice","p":"` + strings.Repeat("x", 10_000_000) + `"}`)
+	bomb := deflated(`{"post_type":"notice","p":"` + strings.Repeat("x", maxInflated) + `"}`)
 	stream := encode(false,
 		frame{op: 1, deflate: true, payload: deflated(event)},
 		frame{op: 1, deflate: true, more: true, payload: deflated(event)[:7]}, ping("p"), frame{payload: deflated(event)[7:]},
 		frame{op: 1, deflate: true, payload: string(noise)},
+		frame{op: 1, deflate: true, payload: large},
 		frame{op: 1, deflate: true, payload: bomb},
 		text(event))
-	want := []string{"event message", "event message", "unknown", "unknown", "event message"}
+	want := []string{"event message", "event message", "unknown", "event notice", "unknown", "event message"}
 	for _, size := range []int{1, 5000, 32 << 10, len(stream)} {
 		rec := new(record)
 		rl := New(rec.options(false, 1<<20))

@@ -246,6 +246,9 @@ func (f *flow) endFrame() error {
 	case header.OpCode == ws.OpClose:
 		f.closed, f.raw = true, true
 		f.relay.endedBy(f.source)
+		if f.fate == holding { // it never will be whole
+			return f.release()
+		}
 	case header.OpCode.IsData() && header.Fin:
 		if err := f.endMessage(); err != nil {
 			return err

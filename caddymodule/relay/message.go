@@ -11,8 +11,11 @@ import (
 )
 
 // maxDeflated is how much of a compressed message is kept to be looked at, in
-// bytes, where calls do not come.
-const maxDeflated = 1 << 20
+// bytes, where calls do not come, and maxInflated how much it may say.
+const (
+	maxDeflated = 1 << 20
+	maxInflated = 64 << 20
+)
 
 // scratchSize is how much is unmasked or inflated at a time.
 const scratchSize = 4 << 10
@@ -69,7 +72,8 @@ func (f *flow) endMessage() error {
 	}
 	switch {
 	case f.fate == cutting:
-		f.answer()
+		f.fate = passing
+		return f.answer()
 	case !f.calls:
 		f.ended = true
 	case !f.muted:
@@ -88,7 +92,11 @@ func (f *flow) inflate() {
 		f.unreadable = true // too much
 		return
 	}
-	err := inflate(&f.scan, *f.payload, f.relay.opts.MaxCall)
+	limit := f.relay.opts.MaxCall
+	if !f.calls {
+		limit = maxInflated // of which nothing is kept
+	}
+	err := inflate(&f.scan, *f.payload, limit)
 	f.unreadable = err != nil && !errors.Is(err, errInflated)
 	f.forget()
 }
@@ -145,16 +153,19 @@ func (f *flow) tell(delivered bool) {
 }
 
 // answer hands over the call that was taken out.
-func (f *flow) answer() {
+func (f *flow) answer() error {
 	if f.muted {
-		return
+		return nil
 	}
-	message := f.takePayload()
+	message, echo := f.takePayload(), []byte(nil)
 	if message == nil {
-		f.relay.answers.add(nil, f.scan.Packet().Echo)
-		return
+		echo = f.scan.Packet().Echo
 	}
-	f.relay.answers.add(message, nil)
+	err := f.relay.answers.add(message, echo)
+	if err != nil {
+		f.relay.endedBy(f.source.other())
+	}
+	return err
 }
 
 // takePayload returns the payload that was kept, inflated, or nil if there is

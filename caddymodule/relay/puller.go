@@ -46,12 +46,16 @@ func (r *puller) Read(p []byte) (int, error) {
 			r.err = err
 		}
 		n, err = r.take(p[:n])
-		if err != nil {
+		switch {
+		case errors.Is(err, errProtocol):
 			r.err = err
 			r.relay.endedBy(client)
 			r.relay.refuseClient()
 			r.pending = append(r.pending, compile(closeFrame(ws.StatusProtocolError), true)...)
-		} else if r.err != nil {
+		case err != nil:
+			r.err = err
+			r.relay.goneBehind()
+		case r.err != nil:
 			r.relay.endedBy(client)
 		}
 		if n > 0 {

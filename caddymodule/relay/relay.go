@@ -53,6 +53,10 @@ type Watcher interface {
 	FromImplementation(p *packet.Packet, delivered bool)
 }
 
+// stallPatience is how long calls may wait for a place where their replies may
+// stand, once so many wait that no more are read.
+const stallPatience = 10 * time.Second
+
 // farewell is how long is waited for what a peer must do so that it learns why
 // the connection ends, and half a connection lasts at most lastWords.
 const (
@@ -62,10 +66,11 @@ const (
 
 // Relay stands in one connection.
 type Relay struct {
-	opts    Options
-	answers answers
-	first   atomic.Int32    // the side that ended the connection
-	request context.Context // that asked for it
+	opts     Options
+	answers  answers
+	patience time.Duration   // stallPatience, but for tests
+	first    atomic.Int32    // the side that ended the connection
+	request  context.Context // that asked for it
 
 	// What follows is set when the connection is opened, and stays.
 	down   *pusher // from behind to the client
@@ -91,7 +96,7 @@ type deadlines interface {
 
 // New returns a Relay for one request that asks for a WebSocket connection.
 func New(opts Options) *Relay {
-	rl := &Relay{opts: opts}
+	rl := &Relay{opts: opts, patience: stallPatience}
 	rl.answers.relay = rl
 	rl.answers.less.L = &rl.answers.mu
 	return rl
