@@ -60,8 +60,9 @@ type Handler struct {
 	PassThru bool `json:"pass_thru,omitempty"`
 
 	// The largest request body or WebSocket message of a call that is answered
-	// here, in bytes. A larger body is refused with status 413, a larger message
-	// closes its connection with code 1009. Default: 16777216 (16 MiB)
+	// here, in bytes. A larger body is refused with status 413; a larger message
+	// closes its connection with code 1009 or, with pass_thru, fails the call.
+	// Default: 16777216 (16 MiB)
 	MaxBody int64 `json:"max_body,omitempty"`
 
 	// How often a heartbeat event is sent over WebSocket, unless pass_thru is

@@ -88,3 +88,29 @@ func TestHandlersBehindSeeOnlyWhatPasses(t *testing.T) {
 		"PacketReceived": 6, "PacketSent": 3, "PacketLost": 2, "LostTimes": 2, "MessageSent": 2,
 	})
 }
+
+// What looks at a body when nobody behind could read it leaves it to the others.
+func TestAFallbackGetsTheBodyThatNobodyRead(t *testing.T) {
+	down, b := newBackend(t), newBackend(t)
+	down.shutDown()
+	c := startCaddy(t, "http://<SITE> {\n onebot_meta {\n pass_thru\n}\n reverse_proxy "+down.addr+"\n handle_errors {\n reverse_proxy "+b.addr+"\n}\n}")
+	t.Cleanup(b.release)
+	for path, body := range map[string]string{"/send_msg": `{"x":1}`, "/": `{"action":"send_msg"}`, "/events": `{"post_type":"message"}`} {
+		if a := send(t, c.client, "POST", c.client.base+path, body, "Content-Type", "application/json"); a.StatusCode == 502 {
+			t.Errorf("%s is answered by %d %s", path, a.StatusCode, a.body)
+		}
+		if s := b.await(t); string(s.body) != body {
+			t.Errorf("%s: the fallback got %q", path, s.body)
+		}
+	}
+}
+
+// The question that get_status asks goes no further than its caller's requests.
+func TestTheQuestionStaysInTheHandleBlockOfItsCaller(t *testing.T) {
+	other := newBackend(t)
+	c := startCaddy(t, "http://<SITE> {\n handle /bot* {\n onebot_meta {\n route /bot\n pass_thru\n}\n @ws header Upgrade websocket\n reverse_proxy @ws 127.0.0.1:1\n}\n handle {\n reverse_proxy "+other.addr+"\n}\n}")
+	t.Cleanup(other.release)
+	if c.call(t, "GET", "/bot/get_status", "").online(t) || len(other.requests()) > 0 {
+		t.Errorf("another site was asked: %d requests", len(other.requests()))
+	}
+}
