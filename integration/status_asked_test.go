@@ -10,6 +10,7 @@ import (
 
 // What a backend answers when it is asked how it is.
 func TestABackendThatIsNotHeardOfIsAsked(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	type test struct {
 		answer http.HandlerFunc
 		online bool

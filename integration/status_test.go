@@ -162,6 +162,7 @@ func TestStateAndCountersOutliveAReload(t *testing.T) {
 
 // News is old after 5 seconds. All that needs them to pass is here.
 func TestWhatIsOldIsAskedAgain(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	type test struct {
 		event  string
 		header []string

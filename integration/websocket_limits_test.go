@@ -71,6 +71,7 @@ func TestCallsThatWaitTakeNoMoreThanOneMessageMay(t *testing.T) {
 }
 
 func TestAClientThatReadsNothingIsCutOff(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	c := startBot(t, "heartbeat 0")
 	count := newTally(c, "")
 	before := c.holds(t)
@@ -126,6 +127,7 @@ func TestAReloadAnswersWhatRunsAndSaysGoodbye(t *testing.T) {
 }
 
 func TestAReloadDoesNotWaitForeverForACall(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	c := startCaddy(t, version(1, download()))
 	o := newOrigin(t)
 	slow := params{"url": o.handle("/slow.png", o.stall("first", "rest"))}.String()

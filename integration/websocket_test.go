@@ -237,6 +237,7 @@ func TestACallerThatGoesLosesItsReplies(t *testing.T) {
 }
 
 func TestHeartbeats(t *testing.T) {
+	t.Parallel() // it waits most of the time
 	c := startBot(t, "self_id 10001\nheartbeat 1s")
 	for _, path := range []string{"/", "/event"} {
 		a := c.open(t, path)
