@@ -47,11 +47,7 @@ type calls struct {
 // a reply gives up when ctx ends. It asks the implementation behind by ask,
 // which is nil if there is none.
 func (h *Handler) newCalls(ctx context.Context, r *http.Request, ask meta.Ask) *calls {
-	c := &calls{handler: h, ctx: ctx, ask: ask}
-	if h.Cache.Serve {
-		c.fileURL = func(name string) string { return h.fileURL(r, name) }
-	}
-	return c
+	return &calls{handler: h, ctx: ctx, ask: ask, fileURL: h.fileURLs(r)}
 }
 
 // take carries out the call in a message, which it does not keep, or, if that

@@ -135,6 +135,15 @@ func (w *fileWriter) Write(p []byte) (int, error) {
 	return w.ResponseWriterWrapper.Write(p)
 }
 
+// fileURLs returns what returns the URLs of files for a call that came by r, or
+// nil if files are not served.
+func (h *Handler) fileURLs(r *http.Request) func(name string) string {
+	if !h.Cache.Serve {
+		return nil
+	}
+	return func(name string) string { return h.fileURL(r, name) }
+}
+
 // fileURL returns the absolute URL by which the client that sent r can fetch
 // the file of this name, or "" if nothing tells which host it called. Of
 // trusted proxies, X-Forwarded-Proto and X-Forwarded-Host are believed.

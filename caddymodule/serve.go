@@ -92,7 +92,7 @@ type begun struct {
 // be refused, for its echo.
 func (h *Handler) begin(w http.ResponseWriter, r *http.Request, action string, b behind) begun {
 	call, err := h.readCall(w, r, action)
-	call.Action, call.Ask = cmp.Or(b.action, call.Action), b.ask
+	call.Action, call.Ask, call.FileURL = cmp.Or(b.action, call.Action), b.ask, h.fileURLs(r)
 	unread := call.Action == "" && err != nil // it might have named one
 	switch {
 	case !h.dispatcher.Knows(call.Action) && !unread:
@@ -102,9 +102,6 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request, action string, b
 	}
 	if err != nil {
 		return begun{echo: call.Echo, err: err}
-	}
-	if h.Cache.Serve {
-		call.FileURL = func(name string) string { return h.fileURL(r, name) }
 	}
 	return begun{pending: h.dispatcher.Start(r.Context(), call)}
 }
@@ -139,7 +136,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, why refusal, ec
 	h.refusals.Warn(message,
 		zap.Int("status", why.status),
 		zap.String("reason", why.failure.Message),
-		zap.Any("client_ip", caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey)))
+		clientIP(r))
 	switch why.status {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
@@ -147,6 +144,11 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, why refusal, ec
 		w.Header().Set("Allow", why.allow)
 	}
 	return deliver(w, r, why.status, meta.Failure(why.failure, echo))
+}
+
+// clientIP is the field of a log line that says who sent r.
+func clientIP(r *http.Request) zap.Field {
+	return zap.Any("client_ip", caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey))
 }
 
 // deliver sends a reply. It reports false if nobody is there to take it.

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 	"go.uber.org/zap"
@@ -44,8 +43,7 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, action 
 	h.sockets.add(s)
 	defer h.sockets.remove(s)
 	if fault := s.serve(action != "api"); fault != "" {
-		h.refusals.Warn("closed websocket", zap.String("reason", fault),
-			zap.Any("client_ip", caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey)))
+		h.refusals.Warn("closed websocket", zap.String("reason", fault), clientIP(r))
 	}
 }
 

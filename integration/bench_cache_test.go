@@ -4,7 +4,6 @@ package integration
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 )
@@ -44,28 +43,15 @@ func BenchmarkCachedAnswer(b *testing.B) {
 // repeat makes the same call again and again, on every line, and measures it.
 func repeat(b *testing.B, caddy *instance, lines []*line, calls int, file, action string, p params) cost {
 	b.Helper()
-	errs := make(chan error, len(lines))
-	var running sync.WaitGroup
-	start, before := time.Now(), cpuTime(b, caddy.pid)
-	for _, l := range lines {
-		running.Go(func() {
-			request := l.request(action, p.String())
-			for range calls / len(lines) {
-				if got, err := l.do(request); err != nil || got != file {
-					errs <- fmt.Errorf("%s returned %q (%w)", action, got, err)
-					return
-				}
+	return together(b, caddy, lines, func(l *line) error {
+		request := l.request(action, p.String())
+		for range calls / len(lines) {
+			if got, err := l.do(request); err != nil || got != file {
+				return fmt.Errorf("%s returned %q (%w)", action, got, err)
 			}
-		})
-	}
-	running.Wait()
-	c := cost{time.Since(start), cpuTime(b, caddy.pid) - before}
-	select {
-	case err := <-errs:
-		b.Fatal(err)
-	default:
-	}
-	return c
+		}
+		return nil
+	})
 }
 
 // BenchmarkWaitingCalls makes 1,000 calls for one file while the origin holds

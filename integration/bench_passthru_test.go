@@ -119,7 +119,7 @@ func listenBench(b *testing.B, serve func(*benchConn) error) (addr string) {
 }
 
 // together does something on all connections at once and measures it.
-func together(b *testing.B, caddy *instance, conns []*benchConn, do func(*benchConn) error) cost {
+func together[Conn any](b *testing.B, caddy *instance, conns []Conn, do func(Conn) error) cost {
 	b.Helper()
 	errs := make(chan error, len(conns))
 	start, before := time.Now(), cpuTime(b, caddy.pid)

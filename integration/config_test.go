@@ -2,7 +2,6 @@ package integration
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"maps"
 	"net/http"
@@ -155,14 +154,7 @@ func TestTLSWithCaddysOwnAuthority(t *testing.T) {
 	c := startCaddy(t, "https://localhost:<PORT> {\n\ttls internal\n\tonebot_meta {\n\t\taccess_token secret\n\t}\n}",
 		global("\tdebug\n\tskip_install_trust\n\tlocal_certs\n\tauto_https disable_redirects"))
 	c.awaitLog("added certificate to cache")
-	pem, err := os.ReadFile(filepath.Join(c.dataDir(), "pki", "authorities", "local", "root.crt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		t.Fatal("no certificate in root.crt")
-	}
+	roots := c.authority(t)
 	for _, http2 := range []bool{false, true} {
 		transport := &http.Transport{
 			DialContext:       dialLoopback,

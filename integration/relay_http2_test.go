@@ -49,8 +49,8 @@ func TestOverTLSWithCaddysOwnAuthority(t *testing.T) {
 // tlsInternal is what Caddy needs to be its own authority.
 var tlsInternal = global("\tskip_install_trust\n\tlocal_certs\n\tauto_https disable_redirects")
 
-// tlsDialer returns what connects to Caddy with its own authority.
-func (c *instance) tlsDialer(t testing.TB, protocol string) func(ctx context.Context, network, addr string) (net.Conn, error) {
+// authority returns Caddy's own authority, which it makes when it starts.
+func (c *instance) authority(t testing.TB) *x509.CertPool {
 	t.Helper()
 	path := filepath.Join(c.dataDir(), "pki", "authorities", "local", "root.crt")
 	var pem []byte
@@ -63,7 +63,13 @@ func (c *instance) tlsDialer(t testing.TB, protocol string) func(ctx context.Con
 	if !roots.AppendCertsFromPEM(pem) {
 		t.Fatal("no certificate in root.crt")
 	}
-	config := &tls.Config{RootCAs: roots, ServerName: "localhost", NextProtos: []string{protocol}}
+	return roots
+}
+
+// tlsDialer returns what connects to Caddy with its own authority.
+func (c *instance) tlsDialer(t testing.TB, protocol string) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	t.Helper()
+	config := &tls.Config{RootCAs: c.authority(t), ServerName: "localhost", NextProtos: []string{protocol}}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dialLoopback(ctx, network, addr)
 		if err != nil {

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"io/fs"
@@ -234,14 +233,7 @@ func TestURLsOfFilesSayHowCaddyWasReached(t *testing.T) {
 		"http://<OTHER> {\nhandle_path /below/* {\nonebot_meta {\nroute /bot\n"+download()+"\ncache {\nserve\n}\n}\n}\n}",
 		global("\tdebug\n\tskip_install_trust\n\tlocal_certs\n\tauto_https disable_redirects"))
 	c.awaitLog("added certificate to cache")
-	pem, err := os.ReadFile(filepath.Join(c.dataDir(), "pki", "authorities", "local", "root.crt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		t.Fatal("no certificate in root.crt")
-	}
+	roots := c.authority(t)
 	o := newOrigin(t)
 	call := params{"url": o.handle("/a.txt", content("a text"))}.String()
 	secure := client{&http.Client{Timeout: patience, Transport: &http.Transport{
