@@ -163,13 +163,13 @@ func (b *Backend) ask(q *question, news int, ask func(context.Context) ([]byte, 
 // anybody waits for. A handler that does not heed its context is left alone.
 func within(ctx context.Context, ask func(context.Context) ([]byte, error)) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
 	type answer struct {
 		envelope []byte
 		err      error
 	}
 	answers := make(chan answer, 1)
 	go func() {
-		defer cancel()
 		envelope, err := ask(ctx)
 		answers <- answer{envelope, err}
 	}()

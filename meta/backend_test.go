@@ -269,3 +269,20 @@ func TestAWordThatCameWhileTheImplementationWasAskedIsNewer(t *testing.T) {
 		t.Error("an old answer won")
 	}
 }
+
+// An answer that comes at once is one, although what asked ends with it.
+func TestAnAnswerIsNotMissed(t *testing.T) {
+	ask := func(context.Context) ([]byte, error) { return []byte(sayOnline), nil }
+	var askers sync.WaitGroup
+	for range 50 { // so that who asks has to wait for a processor
+		askers.Go(func() {
+			for n := range 2000 {
+				if envelope, err := within(t.Context(), ask); err != nil || string(envelope) != sayOnline {
+					t.Errorf("question %d: %q, %v", n, envelope, err)
+					return
+				}
+			}
+		})
+	}
+	askers.Wait()
+}

@@ -8,6 +8,7 @@ import (
 )
 
 func TestEchoKeyIsOneForAllWaysToWriteAValue(t *testing.T) {
+	keys := make(map[string]string) // of all ways, to find two that are the same
 	for name, ways := range map[string][]string{
 		"nothing":              {``, ` `, `null`, " null\n"},
 		"a string":             {`"a-1"`, ` "a-1"`, `"\u0061-1"`, `"a\u002d1"`},
@@ -63,9 +64,6 @@ func TestEchoKeyIsOneForAllWaysToWriteAValue(t *testing.T) {
 		})
 	}
 }
-
-// keys are those of all ways above, to find two that are the same.
-var keys = make(map[string]string)
 
 func FuzzEchoKey(f *testing.F) {
 	for _, s := range samples {
