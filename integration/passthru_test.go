@@ -87,6 +87,7 @@ func TestOnlyOurOwnActionsAreRefused(t *testing.T) {
 	t.Run("an envelope of ours with params that are no object", func(t *testing.T) {
 		before := len(b.requests())
 		c.post(t, "/", `{"action":"set_restart","params":[]}`).wantRefused(t, 400)
+		c.call(t, "POST", "/", "action=set_restart&params=7", "Content-Type", "application/x-www-form-urlencoded").wantRefused(t, 400)
 		c.post(t, "/", `{"action":"set_restart","params":{"a":"`+filler(2000)+`"}}`).wantRefused(t, 413)
 		if n := len(b.requests()) - before; n != 0 {
 			t.Errorf("%d requests reached the backend", n)

@@ -81,16 +81,16 @@ func ParamsCall(action string, params Params) Call {
 
 // EnvelopeCall makes a call out of an object with action, params and echo.
 // What else is in the object is a parameter that params may override, as it is
-// when it comes from a URL's query.
+// when it comes from a URL's query. An error leaves the call its action.
 func EnvelopeCall(envelope Params) (Call, error) {
 	call := ParamsCall("", envelope)
-	inner, err := ParseObject(envelope["params"])
-	if err != nil {
-		return call, BadRequest("params must be a JSON object", "params 必须是 JSON 对象")
-	}
 	// An action that is not a string is no action there is.
 	if json.Unmarshal(envelope["action"], &call.Action) != nil {
 		call.Action = strings.TrimSpace(string(envelope["action"]))
+	}
+	inner, err := ParseObject(envelope["params"])
+	if err != nil {
+		return call, BadRequest("params must be a JSON object", "params 必须是 JSON 对象")
 	}
 	delete(envelope, "action")
 	delete(envelope, "params")
