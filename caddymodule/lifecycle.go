@@ -52,7 +52,13 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.files = fetch.New(h.store.cache, h.store.flights, opts)
 	h.sockets = newSockets(ctx)
 	h.shared = acquireShared(h.Name)
-	h.dispatcher = meta.NewDispatcher(h.shared.counters, h.shared.backend, h.files, h.shared.queue, h.logger)
+	h.dispatcher = meta.NewDispatcher(meta.Options{
+		Counters: h.shared.counters,
+		Backend:  h.shared.backend,
+		Files:    h.files,
+		Queue:    h.shared.queue,
+		Logger:   h.logger,
+	})
 	return nil
 }
 

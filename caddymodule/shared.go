@@ -49,7 +49,7 @@ var (
 // releaseShared.
 func acquireShared(name string) *shared {
 	counters := new(meta.Counters)
-	known, _ := bots.LoadOrStore(name, &bot{counters, meta.NewBackend(counters)})
+	known, _ := bots.LoadOrStore(name, &bot{counters, meta.NewBackend(counters, nil)})
 	value, _ := names.LoadOrStore(name, &shared{known.(*bot), meta.NewQueue(maxBackground)})
 	return value.(*shared)
 }

@@ -19,7 +19,7 @@ func (d *Dispatcher) getStatus(_ context.Context, call Call) (any, error) {
 	if call.Ask == nil {
 		return d.status(true), nil
 	}
-	online, asked := d.backend.Online(call.Ask)
+	online, asked := d.opts.Backend.Online(call.Ask)
 	if asked == nil {
 		return d.status(online), nil
 	}
@@ -34,7 +34,7 @@ func (d *Dispatcher) status(online bool) status {
 		AppGood:        online,
 		Online:         online,
 		Good:           online,
-		Stat:           d.counters.Stat(),
+		Stat:           d.opts.Counters.Stat(),
 	}
 }
 

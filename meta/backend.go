@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +22,10 @@ const (
 	// and longestConnection how long it may be connected without a word.
 	longestHeartbeat  = 5 * time.Minute
 	longestConnection = 365 * 24 * time.Hour
+
+	// reconnectPatience is how long a word is not overdue, at least, when the
+	// connection that it came by has ended. The app may just be restarting.
+	reconnectPatience = time.Minute
 )
 
 // Of an [Ask]: why there is no answer that says how the implementation is.
@@ -37,9 +42,12 @@ var (
 // by the newest word of it. It is safe for concurrent use.
 type Backend struct {
 	counters *Counters
+	changed  func(online bool) // or nil
 
-	mu    sync.Mutex
-	known bool // and then the newest word is
+	mu      sync.Mutex
+	told    *bool       // what changed was told last
+	overdue *time.Timer // tells when the next word is, or nil
+	known   bool        // and then the newest word is
 	word
 	news  int       // counts the words, so that an answer older than the newest is recognised
 	at    time.Time // of the newest word, or of the last question in vain
@@ -51,6 +59,7 @@ type word struct {
 	online bool
 	by     *Watch    // the connection that it came by, or nil
 	until  time.Time // how long it holds where the implementation cannot be asked
+	due    time.Time // when the next word is overdue, or zero if none was promised
 	dialed bool      // it came from an implementation that cannot be asked, since it is the client
 }
 
@@ -60,8 +69,12 @@ type question struct {
 	online bool // when done is closed
 }
 
-// NewBackend returns a Backend of which nothing is known yet.
-func NewBackend(counters *Counters) *Backend { return &Backend{counters: counters} }
+// NewBackend returns a Backend of which nothing is known yet. Unless changed is
+// nil it is told whether the bot is online as soon as that is known, and
+// whenever it changes, in order. It must return at once.
+func NewBackend(counters *Counters, changed func(online bool)) *Backend {
+	return &Backend{counters: counters, changed: changed}
+}
 
 // Heard takes in an event that was posted. dialed says that the implementation
 // itself did, so that what is behind here is an app.
@@ -76,8 +89,10 @@ func (b *Backend) heard(event *packet.Packet, by *Watch, dialed bool) {
 	switch {
 	case event.MetaEventType == "heartbeat" && event.Online != nil:
 		said.online = *event.Online
-		if by != nil || dialed { // until the next one is overdue
-			said.until = time.Now().Add(min(event.Interval, longestHeartbeat) * 3 / 2)
+		interval := cmp.Or(min(event.Interval, longestHeartbeat), longestHeartbeat)
+		said.due = time.Now().Add(max(interval*3/2, newsLast))
+		if by != nil || dialed {
+			said.until = said.due
 		}
 	case event.MetaEventType == "lifecycle" && (event.SubType == "connect" || event.SubType == "enable"):
 		said.online = true
@@ -100,6 +115,59 @@ func (b *Backend) learn(said word) {
 	}
 	b.known, b.word, b.at = true, said, time.Now()
 	b.news++
+	b.tell(said.online)
+	b.expect()
+}
+
+// expect sees to it that a word that is overdue is told as one of being offline.
+// b.mu is held.
+func (b *Backend) expect() {
+	if b.overdue != nil {
+		b.overdue.Stop()
+		b.overdue = nil
+	}
+	if b.due.IsZero() || !b.online {
+		return
+	}
+	news := b.news
+	b.overdue = time.AfterFunc(time.Until(b.due), func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.news == news {
+			b.tell(false)
+		}
+	})
+}
+
+// Forget forgets all that was heard, as if it had been of another bot.
+func (b *Backend) Forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.forget()
+	b.told = nil
+}
+
+// forget makes nothing known. b.mu is held.
+func (b *Backend) forget() {
+	b.known, b.word, b.at = false, word{}, time.Time{}
+	b.news++
+	b.expect()
+}
+
+// tell says whether the bot is online, if that is news. b.mu is held.
+func (b *Backend) tell(online bool) {
+	if b.changed != nil && (b.told == nil || *b.told != online) {
+		b.told = &online
+		b.changed(online)
+	}
+}
+
+// KnownOnline returns whether the bot is known to be logged in, by what was
+// heard last and without asking. It is not when the next word is overdue.
+func (b *Backend) KnownOnline() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.known && b.online && (b.due.IsZero() || time.Now().Before(b.due))
 }
 
 // left takes in that a connection has ended, and whether the implementation
@@ -110,14 +178,18 @@ func (b *Backend) left(w *Watch, lost bool) {
 	defer b.mu.Unlock()
 	if b.by == w {
 		b.until = time.Time{}
+		if due := time.Now().Add(reconnectPatience); b.due.Before(due) {
+			b.due = due
+			b.expect()
+		}
 	}
 	if !lost {
 		return
 	}
 	b.counters.Disconnects.Add(1)
 	if b.by == w || b.by == nil && !b.dialed {
-		b.known, b.word, b.at = false, word{}, time.Time{}
-		b.news++
+		b.forget()
+		b.tell(false)
 	}
 }
 

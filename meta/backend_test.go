@@ -69,7 +69,7 @@ func TestTheNewestWordWins(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			counters := new(Counters)
-			b := NewBackend(counters)
+			b := NewBackend(counters, nil)
 			for _, word := range tt.words {
 				b.Heard(word, false)
 			}
@@ -82,7 +82,7 @@ func TestTheNewestWordWins(t *testing.T) {
 
 func TestWhatIsNotCurrentIsAskedForAtMostOnceIn5Seconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := NewBackend(new(Counters))
+		b := NewBackend(new(Counters), nil)
 		ask, asked := saying(sayOnline, nil)
 		var callers sync.WaitGroup
 		for range 50 {
@@ -130,7 +130,7 @@ func TestNoProperAnswerIsOffline(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ask, _ := saying(tt.envelope, tt.err)
-			if got := NewBackend(new(Counters)).isOnline(ask); got != tt.want {
+			if got := NewBackend(new(Counters), nil).isOnline(ask); got != tt.want {
 				t.Errorf("got %t", got)
 			}
 		})
@@ -140,7 +140,7 @@ func TestNoProperAnswerIsOffline(t *testing.T) {
 func TestAnImplementationThatNeverAnswersIsOfflineAfter2Seconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		counters := new(Counters)
-		b := NewBackend(counters)
+		b := NewBackend(counters, nil)
 		b.Heard(heartbeat(true, 0), false)
 		time.Sleep(newsLast)
 		hung := make(chan struct{})
@@ -196,7 +196,7 @@ func TestAWordHoldsIfNobodyCanBeAsked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := NewBackend(new(Counters))
+				b := NewBackend(new(Counters), nil)
 				tt.by(b, tt.word)
 				time.Sleep(tt.after)
 				if got := b.isOnline(tt.ask); got != tt.want {
@@ -209,7 +209,7 @@ func TestAWordHoldsIfNobodyCanBeAsked(t *testing.T) {
 
 func TestALostConnectionMakesItUnknownAndCountsOnce(t *testing.T) {
 	counters := new(Counters)
-	b := NewBackend(counters)
+	b := NewBackend(counters, nil)
 	w := b.NewWatch(false)
 	w.FromImplementation(heartbeat(true, time.Minute), true)
 	w.Close(true)
@@ -223,7 +223,7 @@ func TestALostConnectionMakesItUnknownAndCountsOnce(t *testing.T) {
 }
 
 func TestALostConnectionTakesNothingBackThatAnotherSaid(t *testing.T) {
-	b := NewBackend(new(Counters))
+	b := NewBackend(new(Counters), nil)
 	one, other := b.NewWatch(false), b.NewWatch(false)
 	other.FromImplementation(heartbeat(true, time.Minute), true)
 	one.Close(true)
@@ -237,7 +237,7 @@ func TestALostConnectionTakesNothingBackThatAnotherSaid(t *testing.T) {
 // makes nobody else believe anything.
 func TestACallerWhomTheImplementationRefusesSaysNothingOfIt(t *testing.T) {
 	counters := new(Counters)
-	b := NewBackend(counters)
+	b := NewBackend(counters, nil)
 	good, _ := saying(sayOnline, nil)
 	bad, _ := saying("", fmt.Errorf("status 403: %w", ErrCallerRefused))
 	if b.isOnline(bad) {
@@ -247,7 +247,7 @@ func TestACallerWhomTheImplementationRefusesSaysNothingOfIt(t *testing.T) {
 		t.Error("the next one is not heard")
 	}
 	synctest.Test(t, func(t *testing.T) {
-		b := NewBackend(counters)
+		b := NewBackend(counters, nil)
 		b.isOnline(good)
 		time.Sleep(newsLast)
 		b.isOnline(bad)
@@ -259,7 +259,7 @@ func TestACallerWhomTheImplementationRefusesSaysNothingOfIt(t *testing.T) {
 
 func TestAWordThatCameWhileTheImplementationWasAskedIsNewer(t *testing.T) {
 	counters := new(Counters)
-	b := NewBackend(counters)
+	b := NewBackend(counters, nil)
 	if b.isOnline(func(string) func(context.Context) ([]byte, error) {
 		return func(context.Context) ([]byte, error) {
 			b.Heard(heartbeat(false, 0), false)

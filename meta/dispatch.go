@@ -14,12 +14,21 @@ import (
 
 // Dispatcher answers calls of the meta actions. It is safe for concurrent use.
 type Dispatcher struct {
-	counters *Counters
-	backend  *Backend
-	files    *fetch.Client
-	queue    *Queue
-	logger   *zap.Logger
-	actions  map[string]action
+	opts    Options
+	actions map[string]action
+}
+
+// Options are what a [Dispatcher] works with.
+type Options struct {
+	Counters *Counters     // what get_status reports
+	Backend  *Backend      // of calls that have an [Ask]
+	Files    *fetch.Client // of download_file
+	Queue    *Queue        // of what is called with _async
+	Logger   *zap.Logger
+
+	// Downloaded, unless it is nil, is told how downloads have ended, before
+	// those who wait for them are. It should return at once.
+	Downloaded func(Download)
 }
 
 type action struct {
@@ -28,13 +37,16 @@ type action struct {
 
 	// never marks an action that exists only to say that it is not supported.
 	never bool
+
+	// polled marks an action that is called all the time, and so is not logged.
+	polled bool
 }
 
 // table is every action there is. A new one is a line here and a file of its
 // own, action_<name>.go.
 func (d *Dispatcher) table() map[string]action {
 	return map[string]action{
-		"get_status":            {run: d.getStatus},
+		"get_status":            {run: d.getStatus, polled: true},
 		"get_version_info":      {run: d.getVersionInfo},
 		"get_supported_actions": {run: d.getSupportedActions},
 		"set_restart":           {run: d.setRestart},
@@ -46,11 +58,9 @@ func (d *Dispatcher) table() map[string]action {
 	}
 }
 
-// NewDispatcher returns a Dispatcher that reads its status from counters and
-// backend, keeps downloads in files and runs what is called with _async on
-// queue.
-func NewDispatcher(counters *Counters, backend *Backend, files *fetch.Client, queue *Queue, logger *zap.Logger) *Dispatcher {
-	d := &Dispatcher{counters: counters, backend: backend, files: files, queue: queue, logger: logger}
+// NewDispatcher returns a Dispatcher.
+func NewDispatcher(opts Options) *Dispatcher {
+	d := &Dispatcher{opts: opts}
 	d.actions = d.table()
 	return d
 }
@@ -58,9 +68,16 @@ func NewDispatcher(counters *Counters, backend *Backend, files *fetch.Client, qu
 // Knows reports whether there is an action called name, which may carry a
 // suffix.
 func (d *Dispatcher) Knows(name string) bool {
-	name, _ = CutSuffix(name)
-	_, ok := d.actions[name]
+	_, ok := d.Base(name)
 	return ok
+}
+
+// Base returns the name without a suffix of the action that a call names, if
+// there is one.
+func (d *Dispatcher) Base(called string) (name string, ok bool) {
+	name, _ = CutSuffix(called)
+	_, ok = d.actions[name]
+	return name, ok
 }
 
 // Do carries out a call and returns its reply, for which it waits as long as
@@ -73,8 +90,8 @@ func (d *Dispatcher) Do(ctx context.Context, call Call) Reply {
 // at once and carried out in the background; the end of ctx does not stop it.
 func (d *Dispatcher) Start(ctx context.Context, call Call) *Pending {
 	name, async := CutSuffix(call.Action)
-	p := &Pending{logger: d.logger, action: name, echo: call.Echo, start: time.Now()}
 	a, ok := d.actions[name]
+	p := &Pending{logger: d.opts.Logger, action: name, quiet: a.polled, echo: call.Echo, start: time.Now()}
 	switch {
 	case !ok:
 		p.reply = Failure(UnknownAction(call.Action), call.Echo)
@@ -83,7 +100,7 @@ func (d *Dispatcher) Start(ctx context.Context, call Call) *Pending {
 	case d.background(p, a, call):
 		p.reply = Reply{Status: "async", Retcode: RetcodeAsync, Echo: call.Echo}
 	default:
-		d.logger.Warn("background queue is full", zap.String("action", name))
+		d.opts.Logger.Warn("background queue is full", zap.String("action", name))
 		p.reply = Failure(errBusy, call.Echo)
 	}
 	return p
@@ -94,7 +111,7 @@ func (d *Dispatcher) Start(ctx context.Context, call Call) *Pending {
 func (d *Dispatcher) background(p *Pending, a action, call Call) bool {
 	call.FileURL, call.Ask, call.unanswered = nil, nil, true
 	unheard := *p
-	return d.queue.Go(func(ctx context.Context) {
+	return d.opts.Queue.Go(func(ctx context.Context) {
 		unheard.carryOut(func() (any, error) { return a.run(ctx, call) })
 		unheard.Reply(ctx)
 	})

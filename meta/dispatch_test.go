@@ -3,9 +3,11 @@ package meta
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"net"
 	"path/filepath"
 	"slices"
@@ -29,9 +31,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // temporary directory, and what it logs.
 func newDispatcher(t *testing.T) (*Dispatcher, *observer.ObservedLogs) {
 	t.Helper()
+	return newDispatcherWith(t, func(*fetch.Options) {})
+}
+
+// newDispatcherWith is newDispatcher with other limits.
+func newDispatcherWith(t *testing.T, change func(*fetch.Options)) (*Dispatcher, *observer.ObservedLogs) {
+	t.Helper()
 	cache := diskcache.New(t.TempDir(), "cache", diskcache.Options{Mode: 0o600})
 	flights := fetch.NewFlights()
-	files := fetch.New(cache, flights, fetch.Options{
+	opts := fetch.Options{
 		MaxSize:       1 << 20,
 		Timeout:       time.Minute,
 		StallTimeout:  time.Minute,
@@ -39,7 +47,9 @@ func newDispatcher(t *testing.T) (*Dispatcher, *observer.ObservedLogs) {
 		MaxRedirects:  3,
 		Dial:          new(net.Dialer).DialContext,
 		UserAgent:     "test",
-	})
+	}
+	change(&opts)
+	files := fetch.New(cache, flights, opts)
 	t.Cleanup(func() {
 		flights.Close()
 		files.Close()
@@ -51,7 +61,13 @@ func newDispatcher(t *testing.T) (*Dispatcher, *observer.ObservedLogs) {
 	t.Cleanup(queue.Close)
 	core, logs := observer.New(zapcore.DebugLevel)
 	counters := new(Counters)
-	return NewDispatcher(counters, NewBackend(counters), files, queue, zap.New(core)), logs
+	return NewDispatcher(Options{
+		Counters: counters,
+		Backend:  NewBackend(counters, nil),
+		Files:    files,
+		Queue:    queue,
+		Logger:   zap.New(core),
+	}), logs
 }
 
 func do(t *testing.T, d *Dispatcher, action, params string) Reply {
@@ -132,9 +148,9 @@ func TestVersionInfoHasTheConstantsOfThePage(t *testing.T) {
 
 func TestStatusReportsTheCounters(t *testing.T) {
 	d, _ := newDispatcher(t)
-	d.counters.PacketsReceived.Store(5)
-	d.counters.PacketsSent.Store(3)
-	d.counters.PacketsLost.Store(2)
+	d.opts.Counters.PacketsReceived.Store(5)
+	d.opts.Counters.PacketsSent.Store(3)
+	d.opts.Counters.PacketsLost.Store(2)
 	var got struct{ Stat Stat }
 	if err := json.Unmarshal(do(t, d, "get_status", `{}`).Data, &got); err != nil {
 		t.Fatal(err)
@@ -154,7 +170,7 @@ func TestAPanicFailsItsCallAlone(t *testing.T) {
 		t.Error("the panic is not in the log")
 	}
 	do(t, d, "broken_async", `{}`) // would end the process
-	d.queue.Close()
+	d.opts.Queue.Close()
 	if logs.FilterMessage("action panicked").Len() != 2 {
 		t.Error("the panic in the background is not in the log")
 	}
@@ -173,6 +189,84 @@ func TestAFullQueueIsAFailure(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	close(release)
+}
+
+func TestAnActionIsLoggedOnceAtDebugUnlessItIsPolled(t *testing.T) {
+	up, _ := saying(sayOnline, nil)
+	down, _ := saying("", errors.New("it is down"))
+	served := func(action string, retcode int64) map[string]any {
+		return map[string]any{"action": action, "retcode": retcode}
+	}
+	for name, tt := range map[string]struct {
+		call Call
+		want map[string]any // nil if there is no line
+	}{
+		"a status":                             {Call{Action: "get_status"}, nil},
+		"a status, limited":                    {Call{Action: "get_status_rate_limited"}, nil},
+		"a status in the background":           {Call{Action: "get_status_async"}, nil},
+		"a status of an implementation":        {Call{Action: "get_status", Ask: up}, nil},
+		"a status of one that does not answer": {Call{Action: "get_status", Ask: down}, nil},
+		"a version":                            {Call{Action: "get_version_info"}, served("get_version_info", 0)},
+		"one that does nothing":                {Call{Action: "clean_cache"}, served("clean_cache", 0)},
+		"one with a suffix":                    {Call{Action: "set_restart_rate_limited"}, served("set_restart", 0)},
+		"one in the background":                {Call{Action: "set_restart_async"}, served("set_restart", 0)},
+		"one that fails":                       {Call{Action: "get_word_slices"}, served("get_word_slices", 1404)},
+		"one that fails in the background":     {Call{Action: ".get_word_slices_async"}, served(".get_word_slices", 1404)},
+		"one that has to be waited for":        {Call{Action: "get_supported_actions", Ask: up}, served("get_supported_actions", 0)},
+		"one that is not there, which is free": {Call{Action: "nonsense"}, nil},
+		"one that is not there, in the queue":  {Call{Action: "nonsense_async"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, logs := newDispatcher(t)
+			d.Do(t.Context(), tt.call)
+			d.opts.Queue.Close()
+			lines := logs.TakeAll()
+			if tt.want == nil {
+				if len(lines) != 0 {
+					t.Errorf("logged %+v", lines)
+				}
+				return
+			}
+			if len(lines) != 1 {
+				t.Fatalf("logged %d lines: %+v", len(lines), lines)
+			}
+			got := lines[0].ContextMap()
+			tt.want["duration"] = got["duration"]
+			if _, ok := got["duration"].(time.Duration); !ok || lines[0].Level != zapcore.DebugLevel || lines[0].Message != "served action" || !maps.Equal(got, tt.want) {
+				t.Errorf("logged %+v, want %v", lines[0], tt.want)
+			}
+		})
+	}
+}
+
+func TestAStatusThatGoesWrongIsLoggedForAllThat(t *testing.T) {
+	d, logs := newDispatcher(t)
+	d.opts.Backend = nil // a bug
+	d.Do(t.Context(), Call{Action: "get_status", Ask: func(string) func(context.Context) ([]byte, error) { return nil }})
+	if logs.FilterMessage("action panicked").Len() != 1 || logs.Len() != 1 {
+		t.Errorf("logged %+v", logs.All())
+	}
+}
+
+func TestTheBaseOfWhatIsCalled(t *testing.T) {
+	d, _ := newDispatcher(t)
+	for called, want := range map[string]string{
+		"get_status":                    "get_status",
+		"get_status_async":              "get_status",
+		"get_status_rate_limited":       "get_status",
+		"get_status_async_rate_limited": "get_status",
+		"get_status_rate_limited_async": "",
+		".get_word_slices_async":        ".get_word_slices",
+		"get_status_":                   "",
+		"GET_STATUS":                    "",
+		"_async":                        "",
+		"":                              "",
+		"send_msg":                      "",
+	} {
+		if got, ok := d.Base(called); ok != (want != "") || ok && got != want || d.Knows(called) != ok {
+			t.Errorf("%q is %q, %t, want %q", called, got, ok, want)
+		}
+	}
 }
 
 // The packages below meta must work with any transport and any server.

@@ -7,9 +7,9 @@ import (
 
 func TestEventsAreAsOneBotHasThem(t *testing.T) {
 	d, _ := newDispatcher(t)
-	d.counters.PacketsReceived.Add(3)
-	d.counters.PacketsSent.Add(2)
-	d.counters.PacketsLost.Add(1)
+	d.opts.Counters.PacketsReceived.Add(3)
+	d.opts.Counters.PacketsSent.Add(2)
+	d.opts.Counters.PacketsLost.Add(1)
 	now := time.Date(2024, 5, 6, 7, 8, 9, 999_999_999, time.FixedZone("", 8*60*60))
 	for _, tt := range []struct{ name, got, want string }{
 		{

@@ -12,6 +12,7 @@ import (
 type Pending struct {
 	logger *zap.Logger
 	action string
+	quiet  bool // about success and failure alike
 	echo   json.RawMessage
 	start  time.Time
 
@@ -55,6 +56,9 @@ func (p *Pending) carryOut(run func() (any, error)) {
 		return
 	}
 	p.reply = p.replyOf(data, err)
+	if p.quiet {
+		return
+	}
 	if c := p.logger.Check(zap.DebugLevel, "served action"); c != nil {
 		c.Write(zap.String("action", p.action), zap.Int("retcode", p.reply.Retcode), zap.Duration("duration", time.Since(p.start)))
 	}

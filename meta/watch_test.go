@@ -32,7 +32,7 @@ func TestAConnectionIsCountedAsAModelCountsIt(t *testing.T) {
 		}
 		var pending []call
 		counters := new(Counters)
-		w := NewBackend(counters).NewWatch(false)
+		w := NewBackend(counters, nil).NewWatch(false)
 		t.Repeat(map[string]func(*rapid.T){
 			"call": func(t *rapid.T) {
 				c := call{rapid.IntRange(0, 3).Draw(t, "echo"), rapid.Bool().Draw(t, "send")}
@@ -119,7 +119,7 @@ func settle(s *Stat, delivered bool) {
 
 func TestAMillionCallsThatNobodyAnswersTakeLittleMemory(t *testing.T) {
 	counters := new(Counters)
-	w := NewBackend(counters).NewWatch(false)
+	w := NewBackend(counters, nil).NewWatch(false)
 	const calls = 1_000_000
 	for i := range calls {
 		w.ToImplementation(&packet.Packet{Action: "send_msg", Echo: echo(i + 1)})

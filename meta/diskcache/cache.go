@@ -75,6 +75,7 @@ type Cache struct {
 	looked   time.Time  // when the whole directory was last read for want of room
 
 	scanned  sync.Once
+	first    chan struct{} // closed when the directory has been read once
 	scanning sync.Mutex
 	seen     map[string]shardTimes
 
@@ -90,6 +91,7 @@ type Cache struct {
 	index    index
 	unsynced []*item // in the order of their commit
 	syncing  bool    // whether syncLoop runs
+	looking  bool    // whether Usage has the directory read
 	closed   bool
 
 	closing    chan struct{}
@@ -109,6 +111,7 @@ func New(root, sub string, opts Options) *Cache {
 		patience: 2 * time.Second,
 		lock:     newLock(filepath.Join(dir, "lock")),
 		seen:     make(map[string]shardTimes),
+		first:    make(chan struct{}),
 		index:    newIndex(),
 		closing:  make(chan struct{}),
 	}
@@ -158,8 +161,8 @@ func (c *Cache) Maintain() {
 }
 
 // Close makes the files that are there safe from a power cut and ends what
-// runs in the background. No other method may be called any more, except those
-// of files that are still open.
+// runs in the background. No other method may be called any more, except Usage,
+// MaxSize, Purge and those of files that are still open.
 func (c *Cache) Close() error {
 	c.mu.Lock()
 	c.closed = true

@@ -34,7 +34,7 @@ func (c *Cache) reserve(n, whole int64) error {
 		c.mu.Unlock()
 		switch {
 		case short <= evictable && it != nil:
-			if c.evict(it) != nil {
+			if _, locked := c.evict(it); locked != nil {
 				return err
 			}
 		case c.now().Sub(c.looked) < lookInterval:
@@ -101,18 +101,18 @@ func (c *Cache) expire() {
 			return
 		default:
 		}
-		if c.evict(it) != nil {
+		if _, err := c.evict(it); err != nil {
 			return // the next minute is as good
 		}
 	}
 }
 
-// evict removes a file, unless somebody returns it just now. It fails only if
-// another process holds the lock.
-func (c *Cache) evict(it *item) error {
+// evict removes a file, unless somebody returns or uses it just now. It fails
+// only if another process holds the lock.
+func (c *Cache) evict(it *item) (gone bool, err error) {
 	unlock, err := c.lockDir()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer unlock()
 	now, path := c.now(), c.filePath(it.name)
@@ -125,17 +125,17 @@ func (c *Cache) evict(it *item) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.index.use(it.name, used)
-		return nil
+		return false, nil
 	}
 	c.mu.Lock()
-	if it.pins > 0 {
+	if it.pins > 0 || c.index.byName[it.name] != it { // which somebody else has removed
 		c.mu.Unlock()
-		return nil
+		return false, nil
 	}
 	c.index.remove(it.name)
 	c.mu.Unlock()
-	if err = c.remove(it.name); err == nil {
-		return nil
+	if gone, err = c.remove(it.name); err == nil {
+		return gone, nil
 	}
 	// Windows, for one, removes no file that somebody reads: it is still there
 	c.options().Logger.Warn("removing a downloaded file", zap.String("file", it.name), zap.Error(err))
@@ -143,5 +143,5 @@ func (c *Cache) evict(it *item) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.index.addAll([]*item{it})
-	return nil
+	return false, nil
 }

@@ -137,7 +137,7 @@ func (c *Cache) lockDir() (unlock func(), err error) {
 
 // drop removes a file that is not whole, and forgets it then.
 func (c *Cache) drop(name string) {
-	if err := c.remove(name); err != nil {
+	if _, err := c.remove(name); err != nil {
 		c.options().Logger.Warn("removing a downloaded file", zap.String("file", name), zap.Error(err))
 		return
 	}
@@ -146,15 +146,16 @@ func (c *Cache) drop(name string) {
 	c.index.remove(name)
 }
 
-// remove deletes a file. Its record goes first: a file without one is swept
-// up some time, a record without a file would be in the way.
-func (c *Cache) remove(name string) error {
-	err := os.Remove(c.indexPath(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+// remove deletes a file, and reports whether it was there. Its record goes
+// first: a file without one is swept up some time, a record without a file would
+// be in the way.
+func (c *Cache) remove(name string) (gone bool, err error) {
+	recordErr := os.Remove(c.indexPath(name))
+	fileErr := os.Remove(c.filePath(name))
+	for _, removed := range []error{recordErr, fileErr} {
+		if !errors.Is(removed, fs.ErrNotExist) {
+			err = errors.Join(err, removed)
+		}
 	}
-	if fileErr := os.Remove(c.filePath(name)); !errors.Is(fileErr, fs.ErrNotExist) {
-		err = errors.Join(err, fileErr)
-	}
-	return err
+	return fileErr == nil, err
 }

@@ -26,6 +26,7 @@ func (c *Cache) scanOnce() {
 	c.scanned.Do(func() {
 		c.sweepSessions()
 		c.scan(false)
+		close(c.first)
 	})
 }
 

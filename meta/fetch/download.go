@@ -13,7 +13,8 @@ import (
 // download is one file on its way, over all its tries.
 type download struct {
 	*Client
-	req Request
+	req      Request
+	progress *progress
 
 	file     *diskcache.File // nil until there is something to write
 	part     part            // what file has; from there the next try goes on
@@ -29,7 +30,7 @@ type download struct {
 // download gets a file from its origin, or from the cache if the origin allows
 // that. It waits for its turn as long as ctx lasts; the time limits count from
 // then.
-func (c *Client) download(ctx context.Context, req Request) (Result, error) {
+func (c *Client) download(ctx context.Context, req Request, p *progress) (Result, error) {
 	if err := c.slots.Acquire(ctx, 1); err != nil {
 		return Result{}, &Error{Kind: Cancelled, Err: context.Cause(ctx)}
 	}
@@ -41,7 +42,7 @@ func (c *Client) download(ctx context.Context, req Request) (Result, error) {
 	}()
 	ctx, cancel := context.WithTimeoutCause(ctx, c.opts.Timeout, errTimedOut)
 	defer cancel()
-	d := &download{Client: c, req: req}
+	d := &download{Client: c, req: req, progress: p}
 	defer func() {
 		if d.file != nil {
 			_ = d.file.Abort() // what is left is swept up later
@@ -70,6 +71,7 @@ func (c *Client) download(ctx context.Context, req Request) (Result, error) {
 
 // try gets the file, or what is missing of it. Its turn must have come.
 func (d *download) try(ctx context.Context) (Result, *Error) {
+	d.progress.try()
 	ctx, w := d.watch(ctx)
 	defer w.stop()
 	result, err := d.get(ctx, w)

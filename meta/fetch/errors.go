@@ -41,7 +41,7 @@ const (
 	TooLarge                         // Detail is the limit
 	TimedOut                         // Detail is the limit
 	Stalled                          // no byte came for too long; Detail is the limit
-	Cancelled                        // the caller went away or the server is stopping
+	Cancelled                        // the caller went away, the server is stopping or the cache is not used any more
 	Busy                             // too many downloads wait already
 	Panicked                         // a bug
 	WriteFailed                      // the file could not be written
@@ -76,6 +76,9 @@ func (e *Error) Unwrap() error { return e.Err }
 // known to hold no secret, and only the type of others: what an origin sends
 // may repeat what it was sent.
 func (e *Error) Cause() string {
+	if inner, ok := errors.AsType[*Error](e.Err); ok {
+		return inner.Cause()
+	}
 	for _, is := range []func(error) (error, bool){
 		as[*net.OpError], as[*net.DNSError], as[*fs.PathError], as[*os.LinkError], as[*os.SyscallError],
 		as[*tls.CertificateVerificationError], as[tls.AlertError], as[tls.RecordHeaderError],
@@ -85,7 +88,7 @@ func (e *Error) Cause() string {
 			return known.Error()
 		}
 	}
-	for _, known := range []error{errClosing, diskcache.ErrNoRoom, io.ErrUnexpectedEOF, io.EOF, context.Canceled, context.DeadlineExceeded} {
+	for _, known := range []error{errClosing, errTimedOut, errStalled, diskcache.ErrNoRoom, io.ErrUnexpectedEOF, io.EOF, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(e.Err, known) {
 			return known.Error()
 		}

@@ -40,6 +40,9 @@ type Options struct {
 
 	// UserAgent is sent where the caller does not set one.
 	UserAgent string
+
+	// Received, unless it is nil, is told of the bytes of files as they come.
+	Received func(n int)
 }
 
 // Client downloads files. It is safe for concurrent use.
@@ -79,6 +82,7 @@ type Result struct {
 	Name   string // of the file, without its directory
 	Size   int64  // in bytes
 	Source Source
+	Tries  int // to get it; 0 if it was there at once
 }
 
 // New returns a Client that stores files in cache. Clients with the same cache
@@ -143,7 +147,8 @@ func (c *Client) Close() { c.transport.CloseIdleConnections() }
 // Fetch returns a file, from the cache or from its origin. It waits as long as
 // ctx lasts; the download then goes on for who asks next. Of the calls that
 // share a download, report is called for the one that starts it, with the
-// outcome when it ends. The errors are of type [*Error].
+// outcome when it ends, Result.Tries also of a failure. The errors are of type
+// [*Error].
 func (c *Client) Fetch(ctx context.Context, req Request, report func(Result, error)) (Result, error) {
 	result, waiting, err := c.Start(req, report)
 	if waiting != nil {
@@ -170,8 +175,9 @@ func (c *Client) Start(req Request, report func(Result, error)) (Result, *Waitin
 	if ok {
 		return result, nil, nil
 	}
-	waiting, err := c.flights.join(shared, !req.Unclaimed, func(ctx context.Context) (Result, error) {
-		result, err := recovered(func() (Result, error) { return c.download(ctx, req) })
+	waiting, err := c.flights.join(shared, Place(req.URL), !req.Unclaimed, func(ctx context.Context, p *progress) (Result, error) {
+		result, err := recovered(func() (Result, error) { return c.download(ctx, req, p) })
+		result.Tries = p.tried()
 		report(result, err)
 		return result, err
 	})

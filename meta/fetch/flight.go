@@ -15,7 +15,7 @@ import (
 const maxFlights = 4096
 
 // errClosing is why downloads end when their [Flights] are closed.
-var errClosing = errors.New("the server is stopping")
+var errClosing = errors.New("the server is stopping, or nothing uses the cache any more")
 
 // Flights are the downloads that are under way. Calls for the same thing at
 // one time share one of them. It belongs to no caller: it goes on when all of
@@ -38,10 +38,11 @@ type route struct {
 }
 
 type flight struct {
-	waiting int           // callers, guarded by Flights.mu
-	done    chan struct{} // closed when the others are set
-	result  Result
-	err     error
+	progress *progress
+	waiting  int           // callers, guarded by Flights.mu
+	done     chan struct{} // closed when the others are set
+	result   Result
+	err      error
 }
 
 // landed is what a flight brought that nobody waited for. Whatever its origin
@@ -96,8 +97,9 @@ func (w *Waiting) Result(ctx context.Context) (Result, error) {
 }
 
 // join returns what waits for the flight of key, which it starts with run if
-// there is none. If the result is useful to nobody it is left to the next call.
-func (f *Flights) join(key route, useful bool, run func(context.Context) (Result, error)) (*Waiting, error) {
+// there is none, from a place that may be shown. If the result is useful to
+// nobody it is left to the next call.
+func (f *Flights) join(key route, place string, useful bool, run func(context.Context, *progress) (Result, error)) (*Waiting, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	current, ok := f.running[key]
@@ -108,10 +110,10 @@ func (f *Flights) join(key route, useful bool, run func(context.Context) (Result
 		if len(f.running) >= maxFlights {
 			return nil, &Error{Kind: Busy}
 		}
-		current = &flight{done: make(chan struct{})}
+		current = &flight{progress: newProgress(place), done: make(chan struct{})}
 		f.running[key] = current
 		f.ended.Go(func() {
-			current.result, current.err = recovered(func() (Result, error) { return run(f.ctx) })
+			current.result, current.err = recovered(func() (Result, error) { return run(f.ctx, current.progress) })
 			f.land(key, current)
 		})
 	}

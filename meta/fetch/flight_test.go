@@ -224,7 +224,7 @@ func TestTooManyDownloadsAreRefused(t *testing.T) {
 	g := newGate()
 	c := newClient(t, nil)
 	for i := range maxFlights {
-		_, _ = c.flights.join(route{maxSize: int64(i)}, true, func(ctx context.Context) (Result, error) {
+		_, _ = c.flights.join(route{maxSize: int64(i)}, "", true, func(ctx context.Context, _ *progress) (Result, error) {
 			<-ctx.Done()
 			return Result{}, ctx.Err()
 		})

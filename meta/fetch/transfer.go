@@ -23,7 +23,8 @@ func (d *download) transfer(w *watch, resp *http.Response, rest bool) error {
 	if err != nil {
 		return failedWrite(err)
 	}
-	err = d.copy(d.file, &body{resp: resp, watch: w}, d.part.total)
+	d.progress.begin(d.file.Size(), d.part.total)
+	err = d.copy(d.file, &body{resp: resp, watch: w, received: d.received}, d.part.total)
 	d.part.have = d.file.Size()
 	if err != nil {
 		return err
@@ -143,16 +144,26 @@ func (c *Client) blame(ctx context.Context, err error) *Error {
 	}
 }
 
+// received notes what has come.
+func (d *download) received(n int) {
+	d.progress.add(n)
+	if d.opts.Received != nil {
+		d.opts.Received(n)
+	}
+}
+
 // body reads a response's body under watch.
 type body struct {
-	resp  *http.Response
-	watch *watch
+	resp     *http.Response
+	watch    *watch
+	received func(n int)
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	b.watch.next.Reset(b.watch.limit)
 	n, err := b.resp.Body.Read(p)
 	b.watch.next.Stop()
+	b.received(n)
 	if err != nil && err != io.EOF {
 		err = &Error{Kind: Incomplete, Detail: b.resp.Request.URL.Hostname(), Err: err}
 	}
