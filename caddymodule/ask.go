@@ -34,7 +34,9 @@ func (h *Handler) asker(r *http.Request, next caddyhttp.Handler) meta.Ask {
 		return func(ctx context.Context) ([]byte, error) {
 			envelope, err := ask(ctx, req, next)
 			if err != nil {
-				h.logger.Debug("backend gave no answer", zap.String("action", action), zap.Error(err))
+				if c := h.logger.Check(zap.DebugLevel, "backend gave no answer"); c != nil {
+					c.Write(zap.String("action", action), zap.Error(err))
+				}
 			}
 			return envelope, err
 		}

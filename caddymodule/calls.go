@@ -56,9 +56,14 @@ func (h *Handler) newCalls(ctx context.Context, r *http.Request, ask meta.Ask) *
 // delivered.
 func (c *calls) take(message, echo []byte, send func(reply []byte) (delivered bool)) {
 	c.handler.shared.counters.PacketsReceived.Add(1)
-	reply, pending := c.begin(message, echo)
+	start := time.Now()
+	action, reply, pending := c.begin(message, echo)
+	deliver := func(reply meta.Reply) {
+		c.handler.measureCall(action, reply.Retcode, start)
+		c.handler.shared.counters.Settle(send(reply.AppendJSON(nil)))
+	}
 	if pending == nil {
-		c.deliver(reply, send)
+		deliver(reply)
 		return
 	}
 	size := int64(len(message)) // and not message itself, which would be kept
@@ -69,45 +74,41 @@ func (c *calls) take(message, echo []byte, send func(reply []byte) (delivered bo
 		case <-pending.Done():
 		case <-c.ctx.Done():
 		}
-		c.deliver(pending.Reply(c.ctx), send)
+		deliver(pending.Reply(c.ctx))
 	}()
 }
 
-func (c *calls) deliver(reply meta.Reply, send func([]byte) bool) {
-	c.handler.shared.counters.Settle(send(reply.AppendJSON(nil)))
-}
-
-// begin begins to carry out a call. It returns the reply, or what there is to
-// wait for, and then leave must be called.
-func (c *calls) begin(message, echo []byte) (meta.Reply, *meta.Pending) {
+// begin begins to carry out a call, of action. It returns the reply, or what
+// there is to wait for, and then leave must be called.
+func (c *calls) begin(message, echo []byte) (action string, reply meta.Reply, pending *meta.Pending) {
 	if message == nil {
 		if !utf8.Valid(echo) {
 			echo = nil // a reply is text
 		}
-		return meta.Failure(errMessageTooLarge(c.handler.MaxBody), echo), nil
+		return "", meta.Failure(errMessageTooLarge(c.handler.MaxBody), echo), nil
 	}
 	envelope, err := meta.ParseObject(message)
 	if err != nil {
-		return meta.Failure(err, nil), nil
+		return "", meta.Failure(err, nil), nil
 	}
 	call, err := meta.EnvelopeCall(envelope)
 	size := int64(len(message))
 	switch {
 	case c.refuse != nil:
-		return meta.Failure(c.refuse, call.Echo), nil
+		return call.Action, meta.Failure(c.refuse, call.Echo), nil
 	case err != nil:
-		return meta.Failure(err, call.Echo), nil
+		return call.Action, meta.Failure(err, call.Echo), nil
 	case !c.enter(size):
-		return meta.Failure(errCrowded, call.Echo), nil
+		return call.Action, meta.Failure(errCrowded, call.Echo), nil
 	}
 	call.FileURL, call.Ask = c.fileURL, c.ask
-	pending := c.handler.dispatcher.Start(c.ctx, call)
+	pending = c.handler.dispatcher.Start(c.ctx, call)
 	select {
 	case <-pending.Done():
 		c.leave(size)
-		return pending.Reply(c.ctx), nil
+		return call.Action, pending.Reply(c.ctx), nil
 	default:
-		return meta.Reply{}, pending
+		return call.Action, meta.Reply{}, pending
 	}
 }
 

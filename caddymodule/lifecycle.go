@@ -36,7 +36,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 	h.logger = ctx.Logger()
 	h.refusals = sampled(h.logger)
-	h.unloading = ctx.Done()
+	h.ctx = ctx
 
 	var err error
 	if h.tokens, err = newTokens(h.AccessToken); err != nil {
@@ -50,15 +50,29 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.files = fetch.New(h.store.cache, h.store.flights, opts)
-	h.sockets = newSockets(ctx)
 	h.shared = acquireShared(h.Name)
+	h.sockets = newSockets(ctx, &h.shared.connections)
 	h.dispatcher = meta.NewDispatcher(meta.Options{
-		Counters: h.shared.counters,
-		Backend:  h.shared.backend,
-		Files:    h.files,
-		Queue:    h.shared.queue,
-		Logger:   h.logger,
+		Counters:   h.shared.counters,
+		Backend:    h.shared.backend,
+		Files:      h.files,
+		Queue:      h.shared.queue,
+		Logger:     h.logger,
+		Downloaded: h.shared.downloaded,
 	})
+	return h.show()
+}
+
+// show makes what goes on visible to administrators.
+func (h *Handler) show() (err error) {
+	if h.emitter, err = h.newEmitter(); err != nil {
+		return err
+	}
+	if err := registerMetrics(h.ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	initMetrics(h.Name)
+	provisioned.add(h)
 	return nil
 }
 
@@ -103,6 +117,7 @@ func (h *Handler) fetchOptions() (fetch.Options, error) {
 		Dial:          dialer.DialContext,
 		Policy:        strings.Join(slices.Sorted(slices.Values(d.AllowPrivate)), " "),
 		UserAgent:     "onebot-meta/" + strings.TrimPrefix(meta.Version(), "v"),
+		Received:      func(n int) { measureReceived(h.Name, n) },
 	}
 	if opts.Proxy, err = newProxy(d.Proxy); err != nil {
 		return fetch.Options{}, fmt.Errorf("download proxy %w", err)
@@ -199,8 +214,10 @@ func validName(name string) bool {
 }
 
 // Cleanup gives back what Provision took, as far as it came. Calls that are
-// still being served go on.
+// still being served go on, but for downloads to a directory that no config has
+// any more.
 func (h *Handler) Cleanup() error {
+	provisioned.remove(h)
 	if h.sockets != nil {
 		h.sockets.close() // they outlive the shutdown of the server
 	}
@@ -209,6 +226,7 @@ func (h *Handler) Cleanup() error {
 	}
 	var err error
 	if h.shared != nil {
+		h.shared.passOn()
 		err = releaseShared(h.Name)
 	}
 	if h.store != nil {

@@ -1,6 +1,8 @@
 // Package caddymodule is the HTTP handler onebot_meta for Caddy: it answers
 // the meta actions of OneBot v11 under a route. See [Handler] for its
 // configuration and package meta for the actions.
+//
+// The README describes what there is for administrators.
 package caddymodule
 
 import (
@@ -30,15 +32,24 @@ func init() {
 // body. A request outside the route goes to the next handler untouched.
 //
 // Every answer is the JSON envelope of OneBot v11, as go-cqhttp sends it.
+//
+// The same actions can be called over WebSocket, which also carries events.
+// With pass_thru the handler stands in front of a OneBot implementation that the
+// next handlers reach: what is not its own goes on as it came.
+//
+// What it does can be seen in the metrics caddy_onebot_meta_*, at /onebot_meta/
+// of the admin API, by the command caddy onebot-meta, and through the events
+// download_finished, backend_online and backend_offline.
 type Handler struct {
 	// The path below which the actions live, such as /onebot. Matched by
 	// whole segments: /onebot does not take /onebots. Default: /
 	Route string `json:"route,omitempty"`
 
-	// Names this bot: its counters, its download directory. 1 to 64 letters,
-	// digits, dots, underscores and hyphens. Handlers with the same name
-	// share one set of counters, which survives config reloads and starts at
-	// zero with the process. Default: onebot
+	// Names this bot: its counters, its download directory, and what is told of
+	// it in metrics, events and the admin API. 1 to 64 letters, digits, dots,
+	// underscores and hyphens. Handlers with the same name share one set of
+	// counters, which survives config reloads and starts at zero with the
+	// process. Default: onebot
 	Name string `json:"name,omitempty"`
 
 	// The account of the bot, as the self_id of the events that the handler
@@ -90,8 +101,10 @@ type Handler struct {
 	dispatcher *meta.Dispatcher
 	sockets    *sockets
 	logger     *zap.Logger
-	refusals   *zap.Logger     // sampled
-	unloading  <-chan struct{} // closed when the config goes, before anything is cleaned up
+	refusals   *zap.Logger   // sampled
+	ctx        caddy.Context // ends when the config goes, before anything is cleaned up
+	storage    string        // the name of the module that decides where files are
+	emitter    *emitter
 
 	// openFile opens a served file by its name, and fails with
 	// [fs.ErrNotExist] if there is none. It is nil unless files are served.

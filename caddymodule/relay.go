@@ -26,9 +26,13 @@ func (h *Handler) relay(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 		Mine:    h.dispatcher.Knows,
 		Answer:  h.newCalls(ctx, r, ask).take,
 		Watch:   watch,
+		Opened:  func() { h.shared.connections.Add(1) },
 	})
 	defer func() {
-		_, byImplementation := stream.Close()
+		opened, byImplementation := stream.Close()
+		if opened {
+			h.shared.connections.Add(-1)
+		}
 		cancel()
 		watch.Close(byImplementation && !h.isUnloading())
 	}()
@@ -38,15 +42,4 @@ func (h *Handler) relay(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 // askNobody asks in vain: what is behind is an app.
 func askNobody(string) func(context.Context) ([]byte, error) {
 	return func(context.Context) ([]byte, error) { return nil, meta.ErrNotSpoken }
-}
-
-// isUnloading reports whether the config of the handler is going, which closes
-// the connections that it has.
-func (h *Handler) isUnloading() bool {
-	select {
-	case <-h.unloading:
-		return true
-	default:
-		return false
-	}
 }

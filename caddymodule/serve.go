@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
@@ -22,6 +23,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	if why, ok := h.tokens.authorize(r); !ok {
+		h.measureCall(action, why.failure.Retcode, time.Now())
 		h.refuse(w, r, why, nil)
 		return nil
 	}
@@ -69,20 +71,26 @@ func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, action stri
 
 // answer reports whether the reply was delivered.
 func (h *Handler) answer(w http.ResponseWriter, r *http.Request, action string, b behind) (delivered bool) {
+	start := time.Now()
 	var call begun
 	apart(func() { call = h.begin(w, r, action, b) })
 	if call.err != nil {
-		return h.refuse(w, r, asRefusal(call.err), call.echo)
+		why := asRefusal(call.err)
+		h.measureCall(call.action, why.failure.Retcode, start)
+		return h.refuse(w, r, why, call.echo)
 	}
 	select {
 	case <-call.pending.Done():
 	case <-r.Context().Done():
 	}
-	return deliver(w, r, http.StatusOK, call.pending.Reply(r.Context()))
+	reply := call.pending.Reply(r.Context())
+	h.measureCall(call.action, reply.Retcode, start)
+	return deliver(w, r, http.StatusOK, reply)
 }
 
 // begun is a call that is being carried out, or why it is not.
 type begun struct {
+	action  string
 	pending *meta.Pending
 	echo    json.RawMessage
 	err     error
@@ -101,9 +109,9 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request, action string, b
 		err = errMethod
 	}
 	if err != nil {
-		return begun{echo: call.Echo, err: err}
+		return begun{action: call.Action, echo: call.Echo, err: err}
 	}
-	return begun{pending: h.dispatcher.Start(r.Context(), call)}
+	return begun{action: call.Action, pending: h.dispatcher.Start(r.Context(), call)}
 }
 
 // apart runs f in a goroutine of its own, which ends with it, and waits for

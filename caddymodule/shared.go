@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -15,8 +16,17 @@ const maxBackground = 256
 
 // bot is what is known of a bot, by its name.
 type bot struct {
-	counters *meta.Counters
-	backend  *meta.Backend
+	name        string
+	counters    *meta.Counters
+	backend     *meta.Backend
+	connections atomic.Int64 // WebSocket connections that are open, ours and relayed
+	events      events
+}
+
+func newBot(name string) *bot {
+	b := &bot{name: name, counters: new(meta.Counters)}
+	b.backend = meta.NewBackend(b.counters, b.backendChanged)
+	return b
 }
 
 // shared is what handlers with one name have in common, across config reloads.
@@ -48,8 +58,7 @@ var (
 // acquireShared returns what belongs to name. It must be given back with
 // releaseShared.
 func acquireShared(name string) *shared {
-	counters := new(meta.Counters)
-	known, _ := bots.LoadOrStore(name, &bot{counters, meta.NewBackend(counters, nil)})
+	known, _ := bots.LoadOrStore(name, newBot(name))
 	value, _ := names.LoadOrStore(name, &shared{known.(*bot), meta.NewQueue(maxBackground)})
 	return value.(*shared)
 }
@@ -63,6 +72,7 @@ func releaseShared(name string) error {
 // is gone: the process is stopping, or the config no longer has the name.
 func (s *shared) Destruct() error {
 	s.queue.Close()
+	s.backend.Forget() // who comes back under the name may be in front of another
 	return nil
 }
 

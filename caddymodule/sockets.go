@@ -16,16 +16,17 @@ const exitPatience = time.Second
 // sockets are the open WebSocket connections of a handler. They outlive the
 // shutdown of an HTTP server, or keep it from ending, so they are told.
 type sockets struct {
-	count atomic.Int64 // that are open
+	count *atomic.Int64 // of the connections of the bot that are open
 
 	mu     sync.Mutex
 	closed bool
 	open   map[*socket]struct{}
 }
 
-// newSockets returns the connections of a handler that is being provisioned.
-func newSockets(ctx caddy.Context) *sockets {
-	s := new(sockets)
+// newSockets returns the connections of a handler that is being provisioned,
+// which are counted in count.
+func newSockets(ctx caddy.Context, count *atomic.Int64) *sockets {
+	s := &sockets{count: count}
 	// A server does not end as long as streams of HTTP/2 and HTTP/3 are open,
 	// and when the process exits, handlers are cleaned up only then.
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {

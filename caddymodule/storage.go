@@ -16,6 +16,7 @@ func (h *Handler) cacheRoot(ctx caddy.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	h.storage = moduleName(storage)
 	root := caddy.AppDataDir()
 	if fs, ok := storage.(*certmagic.FileStorage); ok {
 		root = fs.Path
@@ -24,6 +25,18 @@ func (h *Handler) cacheRoot(ctx caddy.Context) (string, error) {
 		return "", fmt.Errorf("finding the cache directory: %w", err)
 	}
 	return root, nil
+}
+
+// moduleName returns the name of the module that a storage is of, for people.
+func moduleName(storage certmagic.Storage) string {
+	switch s := storage.(type) {
+	case *certmagic.FileStorage: // the only one that is no module itself
+		return "file_system"
+	case caddy.Module:
+		return s.CaddyModule().ID.Name()
+	default:
+		return fmt.Sprintf("%T", s)
+	}
 }
 
 // cacheSub returns the directory of a name's downloads below the root.

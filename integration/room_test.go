@@ -130,6 +130,27 @@ func TestAFileThatIsBeingRevalidatedIsInUse(t *testing.T) {
 	wantContent(t, call[0].file(t), e.body)
 }
 
+// reading begins to read a file that is served, and returns what reads the rest
+// and checks that it is all of body.
+func (c *instance) reading(t *testing.T, url, body string) (finish func()) {
+	t.Helper()
+	resp, err := c.client.Get(c.client.base + url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	first := make([]byte, 10)
+	if _, err := io.ReadFull(resp.Body, first); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if rest, err := io.ReadAll(resp.Body); err != nil || string(first)+string(rest) != body {
+			t.Errorf("what was served is not the file: %v, %d bytes", err, len(rest))
+		}
+	}
+}
+
 func TestAFileThatIsBeingServedIsInUse(t *testing.T) {
 	const size = 24 << 20 // more than what is on the way between here and there
 	home := t.TempDir()
@@ -143,18 +164,8 @@ func TestAFileThatIsBeingServedIsInUse(t *testing.T) {
 	aged(t, path, 20*time.Minute)
 	c = startBot(t, options, at(home))
 	defer c.stop()
-	resp, err := c.client.Get(c.client.base + url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	first := make([]byte, 10)
-	if _, err := io.ReadFull(resp.Body, first); err != nil {
-		t.Fatal(err)
-	}
+	finish := c.reading(t, url, body)
 	c.post(t, "/download_file", params{"url": o.handle("/large", content(filler(16<<20)))}.String()).wantFailed(t)
-	if rest, err := io.ReadAll(resp.Body); err != nil || string(first)+string(rest) != body {
-		t.Errorf("what was served is not the file: %v, %d bytes", err, len(rest))
-	}
+	finish()
 	wantContent(t, path, body)
 }

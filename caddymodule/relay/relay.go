@@ -37,6 +37,9 @@ type Options struct {
 
 	// Watch is told of everything else that passes.
 	Watch Watcher
+
+	// Opened, unless it is nil, is called when the connection is opened.
+	Opened func()
 }
 
 // Watcher is told of the messages that pass. It is called from two goroutines,
@@ -107,6 +110,9 @@ func (rl *Relay) open(c peer, agreed agreement) {
 	rl.client = c
 	rl.down = &pusher{to: c.to, flush: c.flush}
 	rl.down.flow.init(rl, rl.down, behind, agreed)
+	if rl.opts.Opened != nil {
+		rl.opts.Opened()
+	}
 	if rl.opts.Reverse {
 		rl.pump = newPump(rl, agreed)
 		go rl.pump.run()
