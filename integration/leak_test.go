@@ -77,7 +77,10 @@ func TestFailedDownloadsCostNothingForGood(t *testing.T) {
 				if !later {
 					answer = func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 				}
-				c.leave(t, c.ask(t, 2, params{"url": o.handle("/stuck", answer) + "?" + strings.ReplaceAll(how, " ", "-") + fmt.Sprint(n)}))
+				calls := c.ask(t, 2, params{"url": o.handle("/stuck", answer) + "?" + strings.ReplaceAll(how, " ", "-") + fmt.Sprint(n)})
+				for _, call := range calls {
+					call.giveUp() // unless it has stalled by now
+				}
 			}
 			wantNothingOpen(t, c, before, slack)
 		})

@@ -191,6 +191,7 @@ func TestALongCallDoesNotDelayOthers(t *testing.T) {
 	a.call("download_file_async", "1", `"params":`+slow).wantAsync(t)
 	other := c.open(t, "/api")
 	other.say(ours("download_file", `"other"`, `"params":`+slow))
+	other.call("get_status", `"taken"`).wantOK(t) // calls are taken in order
 	o.release()
 	seen := make(map[string]bool)
 	for range 2 {
