@@ -26,7 +26,7 @@ type client struct {
 
 func newClient(base string) client {
 	transport := &http.Transport{DialContext: dialLoopback, MaxIdleConnsPerHost: 100}
-	return client{&http.Client{Transport: transport, Timeout: patience}, base}
+	return client{&http.Client{Transport: collector{transport}, Timeout: patience}, base}
 }
 
 // dialLoopback connects to this machine only, whatever a test asks for.

@@ -216,7 +216,7 @@ const rightToken = "open-sesame"
 func startTwice(t testing.TB, bot string) *instance {
 	t.Helper()
 	return startCaddy(t, "(bot) {\n"+bot+"\n}\nhttp://<SITE> {\n\timport bot\n}\nhttps://<OTHER> {\n\ttls internal\n\timport bot\n}\n",
-		global("\tskip_install_trust\n\tauto_https disable_redirects"))
+		global("\tauto_https disable_redirects"))
 }
 
 // overBoth runs a test at each of the sites, given as what follows "http" or

@@ -152,7 +152,7 @@ http://<OTHER> {
 
 func TestTLSWithCaddysOwnAuthority(t *testing.T) {
 	c := startCaddy(t, "https://localhost:<PORT> {\n\ttls internal\n\tonebot_meta {\n\t\taccess_token secret\n\t}\n}",
-		global("\tdebug\n\tskip_install_trust\n\tlocal_certs\n\tauto_https disable_redirects"))
+		global("\tdebug\n\tlocal_certs\n\tauto_https disable_redirects"))
 	c.awaitLog("added certificate to cache")
 	roots := c.authority(t)
 	for _, http2 := range []bool{false, true} {

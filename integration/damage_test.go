@@ -70,7 +70,7 @@ func TestADamagedIndexIsNoReasonToFail(t *testing.T) {
 			for i := range all {
 				c.fetchCounted(t, url, strconv.Itoa(i))
 			}
-			c.fetchCounted(t, url, "another")
+			c.fetchCounted(t, url, "other")
 		})
 	}
 	t.Run("records under each other's names", func(t *testing.T) {
@@ -133,7 +133,7 @@ func TestForeignThingsInTheCacheAreNoReasonToFail(t *testing.T) {
 	}
 	c = startBot(t, download()+"\ncache {\nmax_size 1MiB\nmax_age 1s\n}", at(home))
 	defer c.stop()
-	c.fetchCounted(t, url, "second")
+	c.fetchCounted(t, url, "next")
 	for i := range 10 {
 		c.fetch(t, o.handle("/b", content(filler(90_000)))+"?"+strconv.Itoa(i))
 	}

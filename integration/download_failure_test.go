@@ -191,7 +191,7 @@ func TestBadParametersOfADownloadFail(t *testing.T) {
 	}
 	for _, header := range []string{
 		"Connection: close", "Content-Length: 5", "content-length: 0", "Expect: 100-continue", "Keep-Alive: 5", "TE: trailers",
-		"Trailer: X", "Transfer-Encoding: chunked", "Upgrade: websocket", "HTTP2-Settings: x", "Proxy-Authorization: x",
+		"Trailer: X", "Transfer-Encoding: chunked", "Upgrade: h2c", "HTTP2-Settings: x", "Proxy-Authorization: x",
 		"Proxy-Connection: close", "Range: bytes=0-1", "If-Range: x", "If-Match: *", "If-None-Match: *",
 		"If-Modified-Since: x", "If-Unmodified-Since: x",
 	} {

@@ -52,7 +52,7 @@ func TestThisMachineIsRefusedByDefaultHoweverItIsWritten(t *testing.T) {
 	}
 	for name, url := range loopbackURLs(o.port) {
 		t.Run(name, func(t *testing.T) {
-			for _, url := range []string{url, strings.Replace(url, "http:", "https:", 1), strings.Replace(url, "//", "//user:password@", 1)} {
+			for _, url := range []string{url, strings.Replace(url, "http:", "https:", 1), strings.Replace(url, "//", "//user:passw0rd@", 1)} {
 				r := c.post(t, "/download_file", params{"url": url}.String()).wantFailed(t)
 				if !strings.Contains(r.message, "refused") && !strings.Contains(r.message, "not a valid URL") {
 					t.Errorf("%s: message is %q", url, r.message)

@@ -4,6 +4,7 @@
 package integration
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -58,7 +59,7 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "%s\nbuilding Caddy: %v\n", output, err)
 		return 1
 	}
-	return m.Run()
+	return allLogs.checked(allSecrets, m.Run(), os.Stderr)
 }
 
 // instance is a running Caddy.
@@ -117,6 +118,7 @@ func startCaddy(t testing.TB, caddyfile string, opts ...option) *instance {
 	for _, opt := range opts {
 		opt(&c.options)
 	}
+	allLogs.add(t.Name(), c.logs)
 	if c.options.verbatim {
 		c.addr, c.admin = c.options.addr, c.options.admin
 	} else {
@@ -154,8 +156,9 @@ func (c *instance) configure(caddyfile string) {
 	c.t.Helper()
 	if !c.options.verbatim {
 		caddyfile = strings.NewReplacer("<SITE>", c.addr, "<PORT>", c.port(), "<OTHER>", c.other, "<HOME>", c.home).Replace(
-			"{\n\tadmin " + c.admin + "\n\tdefault_bind 127.0.0.1\n" + c.options.global + "\n}\n" + caddyfile)
+			"{\n\tadmin " + c.admin + "\n\tdefault_bind 127.0.0.1\n\tskip_install_trust\n" + c.options.global + "\n}\n" + caddyfile)
 	}
+	allSecrets.addConfig(caddyfile, c.options.env)
 	if err := os.WriteFile(c.config, []byte(caddyfile), 0o600); err != nil {
 		c.t.Fatal(err)
 	}
@@ -279,6 +282,9 @@ func runCaddy(t testing.TB, home string, args ...string) (output string, ok bool
 	out, err := caddyCommand(t, home, args...).CombinedOutput()
 	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
 		t.Fatal(err)
+	}
+	if args[0] != "adapt" && args[0] != "fmt" { // which show a config as it is
+		allLogs.add(t.Name()+", caddy "+args[0], bytes.NewBuffer(out))
 	}
 	for _, bad := range []string{"panic", "DATA RACE"} {
 		if strings.Contains(string(out), bad) {

@@ -15,12 +15,12 @@ import (
 )
 
 // overTLS is for sites that have "tls internal".
-var overTLS = global("\tdebug\n\tskip_install_trust\n\tauto_https disable_redirects")
+var overTLS = global("\tdebug\n\tauto_https disable_redirects")
 
 // newTLSClient returns a client for such sites, with HTTP/2 or without.
 func newTLSClient(base string, http2 bool) client {
 	c := newClient(base)
-	transport := c.Transport.(*http.Transport)
+	transport := c.Transport.(collector).Transport
 	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} // made a moment ago
 	transport.Protocols = new(http.Protocols)
 	transport.Protocols.SetHTTP1(!http2)

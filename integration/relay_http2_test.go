@@ -47,7 +47,7 @@ func TestOverTLSWithCaddysOwnAuthority(t *testing.T) {
 }
 
 // tlsInternal is what Caddy needs to be its own authority.
-var tlsInternal = global("\tskip_install_trust\n\tlocal_certs\n\tauto_https disable_redirects")
+var tlsInternal = global("\tlocal_certs\n\tauto_https disable_redirects")
 
 // authority returns Caddy's own authority, which it makes when it starts.
 func (c *instance) authority(t testing.TB) *x509.CertPool {

@@ -23,8 +23,8 @@ func TestAFileIsUsedAgainOnlyForCallsThatAreAlike(t *testing.T) {
 		}
 		_, _ = w.Write([]byte("a secret"))
 	}
-	url := o.handle("/secret.txt", secret)
-	moved := o.handle("/moved", redirect(302, "/secret.txt"))
+	url := o.handle("/private.txt", secret)
+	moved := o.handle("/moved", redirect(302, "/private.txt"))
 	for name, call := range map[string]params{
 		"Authorization": {"url": url, "headers": "Authorization: Bearer 5ecret"},
 		"Cookie":        {"url": url, "headers": "Cookie: 5ecret"},

@@ -231,7 +231,7 @@ func TestNothingIsServedByDefault(t *testing.T) {
 func TestURLsOfFilesSayHowCaddyWasReached(t *testing.T) {
 	c := startCaddy(t, "https://localhost:<PORT> {\n\ttls internal\n\tonebot_meta {\n"+download()+"\ncache {\nserve\n}\n}\n}\n"+
 		"http://<OTHER> {\nhandle_path /below/* {\nonebot_meta {\nroute /bot\n"+download()+"\ncache {\nserve\n}\n}\n}\n}",
-		global("\tdebug\n\tskip_install_trust\n\tlocal_certs\n\tauto_https disable_redirects"))
+		global("\tdebug\n\tlocal_certs\n\tauto_https disable_redirects"))
 	c.awaitLog("added certificate to cache")
 	roots := c.authority(t)
 	o := newOrigin(t)

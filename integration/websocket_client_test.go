@@ -44,6 +44,7 @@ func (c *instance) open(t testing.TB, path string, header ...string) *app {
 
 func (a *app) say(message string) {
 	a.t.Helper()
+	allSecrets.addMessage(message, "a WebSocket message")
 	ctx, cancel := context.WithTimeout(a.t.Context(), patience)
 	defer cancel()
 	if err := a.Write(ctx, websocket.MessageText, []byte(message)); err != nil {

@@ -37,7 +37,7 @@ func TestWebSocketOverTLS(t *testing.T) {
 func TestWebSocketOverHTTP2(t *testing.T) {
 	t.Parallel() // it waits most of the time
 	site := overTLSSite("heartbeat 1s\nself_id 10001\nmax_body 1MiB\n" + download())
-	timeouts := global("\tskip_install_trust\n\tlocal_certs\n\tauto_https disable_redirects\n" +
+	timeouts := global("\tlocal_certs\n\tauto_https disable_redirects\n" +
 		"\tservers {\n\t\ttimeouts {\n\t\t\tread_body_idle 100ms\n\t\t}\n\t}")
 	c := startCaddy(t, site, timeouts, environ("GODEBUG=netdns=go,http2xconnect=1"))
 	over := c.dialHTTP2(t)
