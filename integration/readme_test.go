@@ -98,6 +98,21 @@ func TestEveryCurlOfTheReadmeIsAnsweredAsItSays(t *testing.T) {
 	}
 }
 
+// The captures are the ones that the tests of the commands compare with what a
+// terminal shows.
+func TestTheCapturesOfTheReadmeAreReal(t *testing.T) {
+	blocks := readmeBlocks(t, "text")
+	for _, name := range []string{"status", "watch"} {
+		capture, err := os.ReadFile("testdata/command/" + name + ".txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Contains(blocks, string(capture)) {
+			t.Errorf("the README does not have\n%s", capture)
+		}
+	}
+}
+
 // The grammar in the README is the one in the parser's documentation.
 func TestTheGrammarOfTheReadmeIsTheParsers(t *testing.T) {
 	source, err := os.ReadFile("../caddymodule/caddyfile.go")
