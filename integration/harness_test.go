@@ -15,7 +15,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -292,30 +291,4 @@ func runCaddy(t testing.TB, home string, args ...string) (output string, ok bool
 		}
 	}
 	return string(out), err == nil
-}
-
-var (
-	portsMu sync.Mutex
-	ports   []string // that were given out
-)
-
-// freeAddr returns an address on loopback that nobody listens on.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	portsMu.Lock()
-	defer portsMu.Unlock()
-	for {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := listener.Addr().String()
-		if err := listener.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if !slices.Contains(ports, addr) {
-			ports = append(ports, addr)
-			return addr
-		}
-	}
 }
