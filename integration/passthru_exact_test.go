@@ -127,8 +127,9 @@ func TestWhatIsNotOursPassesAsIfTheHandlerWereNotThere(t *testing.T) {
 		body(200, "", "Content-Length", "0"),
 		body(202, ok("{}"), "X-A", "1", "X-A", "2", "Set-Cookie", "a=b", "Set-Cookie", "c=d; HttpOnly", "Server", "napcat"),
 		body(201, gzipped(ok("{}")), "Content-Encoding", "gzip", "Content-Type", "application/json", "Vary", "*"),
-		body(200, "no gzip at all", "Content-Encoding", "gzip"),
-		body(200, gzipped(ok("{}"))[:20], "Content-Encoding", "gzip"),
+		// whether reverse_proxy makes up a type for what it unzips is left to chance
+		body(200, "no gzip at all", "Content-Encoding", "gzip", "Content-Type", "a/b"),
+		body(200, gzipped(ok("{}"))[:20], "Content-Encoding", "gzip", "Content-Type", "a/b"),
 		body(200, ok("{}"), "Content-Encoding", "br"),
 		body(204, "", "X-A", ""),
 		body(302, "elsewhere", "Location", "http://127.0.0.1:1/%zz"),

@@ -83,7 +83,7 @@ func TestAHandshakePassesAsItDoesWithoutTheHandler(t *testing.T) {
 		"/elsewhere":   "HTTP/1.1 302 Found\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n",
 		"/old":         "HTTP/1.1 426 Upgrade Required\r\nSec-WebSocket-Version: 8\r\nContent-Length: 0\r\n\r\n",
 		"/plain":       "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nhi",
-		"/chunks":      "HTTP/1.1 500 Oh No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+		"/chunks":      "HTTP/1.1 500 Oh No\r\nContent-Type: a/b\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
 	}
 	addr := newBareBackend(t, func(conn net.Conn, r *http.Request) {
 		requests <- r
