@@ -72,13 +72,8 @@ func (adminAPI) serveCache(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	purged := []purgeStatus{}
-	seen := make(map[*store]bool)
 	var failed error // of some, which is no reason not to free the others
-	for _, h := range chosen {
-		if seen[h.store] {
-			continue
-		}
-		seen[h.store] = true
+	for h := range firsts(chosen, storeOf) {
 		status, err := h.purge()
 		if err == nil {
 			purged = append(purged, status)

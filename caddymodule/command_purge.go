@@ -45,7 +45,7 @@ What is asked for again is downloaded again.`,
 // printPurge writes what each cache lost and what it kept.
 func printPurge(w io.Writer, purged []purgeStatus) error {
 	if len(purged) == 0 {
-		_, err := fmt.Fprintln(w, "no onebot_meta handler is configured")
+		_, err := fmt.Fprintln(w, noHandlers)
 		return err
 	}
 	for _, p := range purged {

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"fmt"
 	"io"
-	"iter"
 	"net/http"
 	"text/tabwriter"
 
@@ -42,11 +41,14 @@ With --json, it is what the admin API says at /onebot_meta/.`,
 	})
 }
 
+// noHandlers is shown instead of nothing.
+const noHandlers = "no onebot_meta handler is configured"
+
 // printStatus writes a table of the handlers, one of the counters that those of
 // one name share, and one of the caches that they may share as well.
 func printStatus(w io.Writer, handlers []handlerStatus) error {
 	if len(handlers) == 0 {
-		_, err := fmt.Fprintln(w, "no onebot_meta handler is configured")
+		_, err := fmt.Fprintln(w, noHandlers)
 		return err
 	}
 	table := newTable(w)
@@ -92,20 +94,6 @@ func printStatus(w io.Writer, handlers []handlerStatus) error {
 
 // newTable returns a writer of lines whose cells end with a tab.
 func newTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) }
-
-// firsts yields of those with the same key the first.
-func firsts[T any, K comparable](all []T, key func(T) K) iter.Seq[T] {
-	return func(yield func(T) bool) {
-		seen := make(map[K]bool)
-		for _, one := range all {
-			if k := key(one); !seen[k] {
-				if seen[k] = true; !yield(one) {
-					return
-				}
-			}
-		}
-	}
-}
 
 // bytesOf returns a number of bytes for people to read.
 func bytesOf(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }

@@ -30,6 +30,8 @@ var (
 
 	downloadsTotal = counters("downloads_total", "Downloads that have ended, by what came of them; calls that share one count once.", "result")
 	downloadBytes  = counters("download_bytes_total", "Bytes of files that came from origins.")
+
+	collectors = []prometheus.Collector{actionsTotal, actionDuration, downloadsTotal, downloadBytes}
 )
 
 // The metrics that are read off the state there is.
@@ -66,7 +68,7 @@ func registerMetrics(registry *prometheus.Registry) error {
 
 // Describe implements [prometheus.Collector].
 func (metrics) Describe(descs chan<- *prometheus.Desc) {
-	for _, c := range []prometheus.Collector{actionsTotal, actionDuration, downloadsTotal, downloadBytes} {
+	for _, c := range collectors {
 		c.Describe(descs)
 	}
 	for _, desc := range []*prometheus.Desc{downloadsInFlight, cacheBytes, cacheFiles, backendOnline, connectionsOpen} {
@@ -76,7 +78,7 @@ func (metrics) Describe(descs chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (metrics) Collect(samples chan<- prometheus.Metric) {
-	for _, c := range []prometheus.Collector{actionsTotal, actionDuration, downloadsTotal, downloadBytes} {
+	for _, c := range collectors {
 		c.Collect(samples)
 	}
 	for name, now := range states() {
@@ -104,8 +106,8 @@ type state struct {
 // may have several caches, and a cache several handlers.
 func states() map[string]*state {
 	all := make(map[string]*state)
-	seen := make(map[*store]bool)
-	for _, h := range provisioned.list() {
+	present := provisioned.list()
+	for _, h := range present {
 		s := all[h.Name]
 		if s == nil {
 			s = &state{connections: h.shared.connections.Load()}
@@ -114,13 +116,12 @@ func states() map[string]*state {
 		if h.online() {
 			s.online = 1
 		}
-		if !seen[h.store] {
-			seen[h.store] = true
-			usage := h.store.cache.Usage()
-			s.cache.Files += usage.Files
-			s.cache.Bytes += usage.Bytes
-			s.downloads += h.store.flights.Running()
-		}
+	}
+	for h := range firsts(present, storeOf) {
+		s, usage := all[h.Name], h.store.cache.Usage()
+		s.cache.Files += usage.Files
+		s.cache.Bytes += usage.Bytes
+		s.downloads += h.store.flights.Running()
 	}
 	return all
 }

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"sync"
 
@@ -74,3 +75,20 @@ func (h *Handler) isRunning() bool {
 // isUnloading reports whether the config of the handler is going, which closes
 // the connections that it has.
 func (h *Handler) isUnloading() bool { return h.ctx.Err() != nil }
+
+// storeOf is what handlers with one cache directory have in common.
+func storeOf(h *Handler) *store { return h.store }
+
+// firsts yields of those with the same key the first.
+func firsts[T any, K comparable](all []T, key func(T) K) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		seen := make(map[K]bool)
+		for _, one := range all {
+			if k := key(one); !seen[k] {
+				if seen[k] = true; !yield(one) {
+					return
+				}
+			}
+		}
+	}
+}
