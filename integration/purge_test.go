@@ -4,13 +4,11 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
-	"path/filepath"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/gofrs/flock"
 )
 
 // purgeStatus is what the admin API tells of a cache that was purged.
@@ -180,39 +178,24 @@ func TestWhatIsBeingServedOrAskedAboutIsNotPurged(t *testing.T) {
 	wantContent(t, read, body)
 }
 
-// A cache that cannot be purged keeps no other from being.
-func TestACacheThatIsLockedIsLeftAlone(t *testing.T) {
-	t.Parallel() // it waits for the lock
+func TestAFileThatAnotherProcessIsRemovingIsLeftToIt(t *testing.T) {
 	home := t.TempDir()
-	config := "http://<SITE> {\n"
-	for _, name := range []string{"locked", "other"} {
-		config += "onebot_meta {\n route /" + name + "\n name " + name + "\n}\n"
-	}
-	c := startCaddy(t, config+"}", at(home))
-	files := make(map[string]string)
-	for _, name := range []string{"locked", "other"} {
-		files[name] = c.post(t, "/"+name+"/download_file", `{"base64":"aGVsbG8="}`).file(t)
-	}
+	c := startBot(t, download(), at(home))
+	path := c.post(t, "/download_file", `{"base64":"aGVsbG8="}`).file(t)
 	c.stop()
-	for _, path := range files {
-		aged(t, path, 20*time.Minute)
-	}
-	c = startCaddy(t, config+"}", at(home))
-	lock := flock.New(filepath.Join(c.cacheDir("locked"), "lock")) // as another process has it
-	if locked, err := lock.TryLock(); !locked || err != nil {
-		t.Fatal(locked, err)
-	}
-	a := get(t, c.client, "DELETE", "http://"+c.admin+"/onebot_meta/cache")
-	if a.StatusCode != 500 || !strings.Contains(a.body, c.cacheDir("locked")) || strings.Contains(a.body, c.cacheDir("other")) {
-		t.Errorf("it is answered by %d: %s", a.StatusCode, a.body)
-	}
-	if !exists(files["locked"]) || exists(files["other"]) {
-		t.Errorf("the one that is locked exists: %t, the other: %t", exists(files["locked"]), exists(files["other"]))
-	}
-	if err := lock.Unlock(); err != nil {
+	aged(t, path, 20*time.Minute)
+	mark := path + ".evicting" // as another process has it
+	if err := os.WriteFile(mark, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := c.purge(t, "?name=locked")["locked"]; got.FreedFiles != 1 || exists(files["locked"]) {
+	c = startBot(t, download(), at(home))
+	if got := c.purge(t, "")["onebot"]; got.FreedFiles != 0 || got.KeptFiles != 1 || !exists(path) {
+		t.Errorf("it is purged of %+v", got)
+	}
+	if err := os.Remove(mark); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.purge(t, "")["onebot"]; got.FreedFiles != 1 || exists(path) {
 		t.Errorf("after that it is purged of %+v", got)
 	}
 }

@@ -6,13 +6,21 @@
 //
 // Below the directory of a cache are
 //
-//	files/<hh>/<name>      the files, where <hh> begins <name>
-//	index/<hh>/<name>.json a record of each file that is safely on disk
-//	tmp/<process>/         files being written, see session
+//	files/<hh>/<name>          the files, where <hh> begins <name>
+//	files/<hh>/<name>.evicting says that somebody is removing a file, see evict
+//	index/<hh>/<name>.json     a record of each file that is safely on disk
+//	index/<hh>/<name>.new      a record of a file that is not, yet
+//	tmp/<process>/             files being written, see session
+//	locks/                     see Cache.Lock
 //
 // A file can be returned as soon as it is there, but a power cut could still
-// tear it. It is synced a little later, and only then gets its record: after a
-// crash, what has no record is not trusted.
+// tear it. It is synced a little later, and only then its record is final: after
+// the machine was started anew, what has no final record is not trusted.
+//
+// Processes on several hosts may use one directory of a network file system.
+// They rely on what such a system promises of its directories, that a file is
+// made, renamed or removed once, and on clocks that differ by no more than half
+// a minute; not on locks, which may be those of a host alone.
 package diskcache
 
 import (
@@ -22,7 +30,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gofrs/flock"
 	"go.uber.org/zap"
 )
 
@@ -30,8 +37,11 @@ const (
 	filesDir = "files"
 	indexDir = "index"
 	tempDir  = "tmp"
+	locksDir = "locks"
 
 	recordExt = ".json"
+	newExt    = ".new"
+	markExt   = ".evicting"
 
 	// Keep is how long a file stays after it was returned, at least.
 	Keep = 10 * time.Minute
@@ -39,6 +49,10 @@ const (
 	// touchInterval is how exactly a file's modification time says when it was
 	// last returned. Setting it at every call would cost more than the call.
 	touchInterval = time.Minute
+
+	// touchAfter is how old that time may be when the file is returned again.
+	// What is left of touchInterval is for hosts whose clocks differ.
+	touchAfter = touchInterval / 2
 
 	maintainDelay    = 5 * time.Second
 	maintainInterval = time.Minute
@@ -58,6 +72,7 @@ type Options struct {
 	MaxSize int64         // of all files, in bytes; 0 is no limit
 	MaxAge  time.Duration // of a file since it was last returned; 0 is no limit
 	Mode    fs.FileMode   // of files; directories are searchable by who may read
+	Private bool          // nobody else looks for files here, so they need not be found at once
 	Logger  *zap.Logger
 }
 
@@ -67,7 +82,10 @@ type Cache struct {
 	root, dir string
 	now       func() time.Time
 	uptime    func() (time.Duration, bool) // of the machine
-	patience  time.Duration                // with other processes that hold lock
+	kernel    string                       // that runs on it, as names of sessions have it
+	newLock   func(path string) fileLock   // of a session
+	exclusive func(path string) error      // makes an empty file, of which there is none
+	at        func(step string)            // where tests have other processes get in between
 
 	// Each lock may be taken while those above it are held.
 
@@ -83,9 +101,6 @@ type Cache struct {
 	session  *session
 	ended    bool // no session is opened any more
 
-	touching sync.Mutex // with lock, by who touches or evicts
-	lock     *flock.Flock
-
 	mu       sync.Mutex
 	opts     Options
 	index    index
@@ -93,6 +108,11 @@ type Cache struct {
 	syncing  bool    // whether syncLoop runs
 	looking  bool    // whether Usage has the directory read
 	closed   bool
+
+	locking sync.Mutex
+	locks   map[string]*dirLock  // by name, those that this process has
+	had     map[string]time.Time // by path, those that it released lately
+	beating *time.Timer          // until beatLocks; nil if that is not needed
 
 	closing    chan struct{}
 	background sync.WaitGroup
@@ -104,16 +124,20 @@ type Cache struct {
 func New(root, sub string, opts Options) *Cache {
 	dir := filepath.Join(root, sub)
 	c := &Cache{
-		root:     root,
-		dir:      dir,
-		now:      time.Now,
-		uptime:   uptime,
-		patience: 2 * time.Second,
-		lock:     newLock(filepath.Join(dir, "lock")),
-		seen:     make(map[string]shardTimes),
-		first:    make(chan struct{}),
-		index:    newIndex(),
-		closing:  make(chan struct{}),
+		root:      root,
+		dir:       dir,
+		now:       time.Now,
+		uptime:    uptime,
+		kernel:    kernel(),
+		newLock:   newLock,
+		exclusive: createExclusive,
+		at:        func(string) {},
+		seen:      make(map[string]shardTimes),
+		locks:     make(map[string]*dirLock),
+		had:       make(map[string]time.Time),
+		first:     make(chan struct{}),
+		index:     newIndex(),
+		closing:   make(chan struct{}),
 	}
 	c.Configure(opts)
 	return c
@@ -142,6 +166,18 @@ func (c *Cache) options() Options {
 // nobody uses it. It returns at once, and begins a little later: a process that
 // only looks whether a configuration is valid changes nothing.
 func (c *Cache) Maintain() {
+	c.each(maintainInterval, func() {
+		c.scanOnce()
+		c.sweepSessions()
+		c.sweepLocks()
+		c.scan(false)
+		c.expire()
+	})
+	c.each(beatInterval, c.beat) // even if a slow disk makes the rest take long
+}
+
+// each does something in the background until the cache is closed.
+func (c *Cache) each(interval time.Duration, do func()) {
 	c.background.Go(func() {
 		timer := time.NewTimer(maintainDelay)
 		defer timer.Stop()
@@ -151,11 +187,8 @@ func (c *Cache) Maintain() {
 			case <-c.closing:
 				return
 			}
-			c.scanOnce()
-			c.sweepSessions()
-			c.scan(false)
-			c.expire()
-			timer.Reset(maintainInterval)
+			do()
+			timer.Reset(interval)
 		}
 	})
 }
@@ -174,7 +207,7 @@ func (c *Cache) Close() error {
 	c.sessions.Lock()
 	defer c.sessions.Unlock()
 	c.ended = true
-	err := errors.Join(c.session.close(), c.lock.Close())
+	err := c.session.close()
 	c.session = nil
 	return err
 }
@@ -189,6 +222,8 @@ type Entry struct {
 	Path string // absolute
 	Size int64  // in bytes
 	Head Head   // as it was given last
+
+	Stored time.Time // by the clock of the host that did
 }
 
 func (c *Cache) filePath(name string) string {
@@ -198,3 +233,9 @@ func (c *Cache) filePath(name string) string {
 func (c *Cache) indexPath(name string) string {
 	return filepath.Join(c.dir, indexDir, name[:2], name+recordExt)
 }
+
+func (c *Cache) newPath(name string) string {
+	return filepath.Join(c.dir, indexDir, name[:2], name+newExt)
+}
+
+func (c *Cache) markPath(name string) string { return c.filePath(name) + markExt }

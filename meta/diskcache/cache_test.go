@@ -19,7 +19,12 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(crashVariable); dir != "" {
+		crashInSteps(dir)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // clock is a time that tests set.
 type clock struct{ time.Time }
@@ -29,7 +34,7 @@ func (c *clock) pass(by time.Duration) { c.Time = c.Add(by) }
 
 // open returns a cache in dir whose time stands still. It is closed at the end
 // of the test.
-func open(t *testing.T, dir string, opts Options) (*Cache, *clock) {
+func open(t testing.TB, dir string, opts Options) (*Cache, *clock) {
 	t.Helper()
 	c, time := crashing(dir, opts)
 	t.Cleanup(func() {
@@ -63,7 +68,7 @@ func crash(t *testing.T, c *Cache) {
 	c.background.Wait()
 }
 
-func write(t *testing.T, c *Cache, content string) *File {
+func write(t testing.TB, c *Cache, content string) *File {
 	t.Helper()
 	f, err := c.Create()
 	if err != nil {
@@ -76,7 +81,7 @@ func write(t *testing.T, c *Cache, content string) *File {
 }
 
 // store keeps content under a key.
-func store(t *testing.T, c *Cache, key Key, content string) Entry {
+func store(t testing.TB, c *Cache, key Key, content string) Entry {
 	t.Helper()
 	e, err := write(t, c, content).Commit(key, "bin", headOf(content))
 	if err != nil {

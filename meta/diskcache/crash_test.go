@@ -26,16 +26,18 @@ func TestFilesAreFoundAgainAfterARestart(t *testing.T) {
 	}
 }
 
-func TestWhatACrashLeftUnprovenIsNotReturnedAndGoes(t *testing.T) {
+func TestWhatACrashLeftUnprovenGoesWhenItMay(t *testing.T) {
 	for _, tt := range []struct {
-		name       string
-		beforeBoot bool
-		pass       time.Duration
-		want       bool // whether the file is still there
+		name  string
+		up    time.Duration // of the machine
+		pass  time.Duration
+		there bool
+		found bool
 	}{
-		{"the process was killed just now: somebody may have the path", false, 0, true},
-		{"the process was killed a while ago", false, past, false},
-		{"the machine has been started since: the file may be torn", true, 0, false},
+		{"the process was killed just now: the file is whole", 24 * past, 0, true, true},
+		{"the process was killed a while ago, and nobody has asked for it", 24 * past, past, false, false},
+		{"the machine has been started since: the file may be torn, and somebody has the path", 0, bootSlack, true, false},
+		{"the machine has been started a while ago", 0, past, false, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -45,19 +47,16 @@ func TestWhatACrashLeftUnprovenIsNotReturnedAndGoes(t *testing.T) {
 			crash(t, c)
 
 			c, clock := open(t, dir, Options{})
-			if tt.beforeBoot {
-				c.uptime = func() (time.Duration, bool) { return 0, true }
-				clock.pass(past)
-			}
+			c.uptime = func() (time.Duration, bool) { return tt.up, true }
 			clock.pass(tt.pass)
 			c.sweepSessions()
 			c.scanOnce()
 			c.expire()
-			if _, ok := c.Get(Key{1}); ok {
-				t.Error("it is returned")
+			if got, ok := c.Get(Key{1}); ok != tt.found || ok && !c.Return(got) {
+				t.Errorf("it is found: %t", ok)
 			}
-			if exists(e.Path) != tt.want {
-				t.Errorf("it is there: %t", !tt.want)
+			if exists(e.Path) != tt.there || exists(c.newPath(e.Name)) != tt.there {
+				t.Errorf("it is there: %t, its record: %t", exists(e.Path), exists(c.newPath(e.Name)))
 			}
 			if exists(unfinished.temp.Name()) {
 				t.Error("the unfinished file is there")
@@ -153,7 +152,8 @@ func TestAFileWithoutARecordStaysForThoseWhoHaveItsPath(t *testing.T) {
 	c, time := open(t, t.TempDir(), Options{})
 	e := store(t, c, Key{1}, "content")
 	// a file where the records should be, so that none can be written
-	if err := os.WriteFile(filepath.Join(c.dir, indexDir), nil, 0o600); err != nil {
+	index := filepath.Join(c.dir, indexDir)
+	if err := join(os.RemoveAll(index), os.WriteFile(index, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	c.syncAll(never)

@@ -3,10 +3,7 @@ package diskcache
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
-
-	"go.uber.org/zap"
 )
 
 // lookInterval is how often the whole directory is read for want of room.
@@ -34,9 +31,7 @@ func (c *Cache) reserve(n, whole int64) error {
 		c.mu.Unlock()
 		switch {
 		case short <= evictable && it != nil:
-			if _, locked := c.evict(it); locked != nil {
-				return err
-			}
+			c.evict(it)
 		case c.now().Sub(c.looked) < lookInterval:
 			return err
 		default: // another process may have taken the room, or given it back
@@ -72,9 +67,9 @@ func (c *Cache) tryReserve(n, whole int64) (short int64, err error) {
 	return short, err
 }
 
-// expire removes the files that nobody has asked for in a long time, those that
-// a crash has left without a record, and what is beyond a limit that was
-// lowered.
+// expire removes the files that nobody has asked for in a long time or can find
+// any more, those that a crash has left without a record, and what is beyond a
+// limit that was lowered.
 func (c *Cache) expire() {
 	now := c.now()
 	c.mu.Lock()
@@ -89,7 +84,7 @@ func (c *Cache) expire() {
 			break
 		}
 		old := c.opts.MaxAge > 0 && now.Sub(it.used) >= c.opts.MaxAge
-		if it.pins == 0 && (old || excess > 0 || !it.proven && !it.pending) {
+		if it.evictable(now) && (old || excess > 0 || it.spent || !it.proven && !it.pending) {
 			expired = append(expired, it)
 			excess -= it.size
 		}
@@ -101,47 +96,6 @@ func (c *Cache) expire() {
 			return
 		default:
 		}
-		if _, err := c.evict(it); err != nil {
-			return // the next minute is as good
-		}
+		c.evict(it)
 	}
-}
-
-// evict removes a file, unless somebody returns or uses it just now. It fails
-// only if another process holds the lock.
-func (c *Cache) evict(it *item) (gone bool, err error) {
-	unlock, err := c.lockDir()
-	if err != nil {
-		return false, err
-	}
-	defer unlock()
-	now, path := c.now(), c.filePath(it.name)
-	if info, err := os.Lstat(path); err == nil && !mayEvict(info.ModTime(), now) {
-		used := info.ModTime()
-		if used.After(now) { // the clock was set back
-			used = now
-			_ = os.Chtimes(path, now, now)
-		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.index.use(it.name, used)
-		return false, nil
-	}
-	c.mu.Lock()
-	if it.pins > 0 || c.index.byName[it.name] != it { // which somebody else has removed
-		c.mu.Unlock()
-		return false, nil
-	}
-	c.index.remove(it.name)
-	c.mu.Unlock()
-	if gone, err = c.remove(it.name); err == nil {
-		return gone, nil
-	}
-	// Windows, for one, removes no file that somebody reads: it is still there
-	c.options().Logger.Warn("removing a downloaded file", zap.String("file", it.name), zap.Error(err))
-	it.used, it.pending = now, false
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.index.addAll([]*item{it})
-	return false, nil
 }

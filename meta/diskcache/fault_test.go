@@ -184,41 +184,14 @@ func TestAFileIsQueuedForSyncingOnce(t *testing.T) {
 	}
 }
 
-func TestAProcessThatHoldsTheLockHoldsNobodyUp(t *testing.T) {
-	c, clock := open(t, t.TempDir(), Options{MaxSize: 7})
-	c.patience = time.Millisecond
-	e := store(t, c, Key{1}, "content")
-	clock.pass(past)
-	other := newLock(c.lock.Path())
-	if err := other.Lock(); err != nil {
-		t.Fatal(err)
-	}
-	if c.Return(e) {
-		t.Error("a file was returned that might have been evicted meanwhile")
-	}
-	f, err := c.Create()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Abort()
-	if err := f.Reserve(1); !errors.Is(err, ErrNoRoom) || !exists(e.Path) {
-		t.Errorf("got %v", err)
-	}
-	if err := other.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if !c.Return(e) {
-		t.Error("it is still locked")
-	}
-}
-
 func TestAFileThatAScanFindsFirstIsOurs(t *testing.T) {
 	x := newIndex()
 	name := newName(Key{1}, "bin")
 	found := &item{name: name, size: 7}
 	x.addAll([]*item{found})
 	rec := &record{Key: Key{1}.String()}
-	if got := x.put(&item{name: name, size: 7, pending: true, record: rec}); got != found || !got.pending || got.record != rec {
+	ours := &item{name: name, size: 7, pending: true, ours: true, record: rec, written: rec, claimed: 1}
+	if got := x.put(ours); got != found || !got.pending || !got.ours || got.record != rec || got.written != rec || got.claimed != 1 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -249,33 +222,6 @@ func TestAFileThatOutgrowsTheCacheIsToldSo(t *testing.T) {
 	}
 }
 
-func TestALockThatIsHeldIsWaitedForOnce(t *testing.T) {
-	c, clock := open(t, t.TempDir(), Options{MaxSize: 70, MaxAge: 1})
-	c.patience = time.Millisecond
-	for i := range 10 {
-		store(t, c, Key{byte(i)}, "content")
-	}
-	clock.pass(past)
-	other := newLock(c.lock.Path())
-	if err := other.Lock(); err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
-	f, err := c.Create()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Abort()
-	before := c.index.victim(c.now())
-	if err := f.Reserve(70); !errors.Is(err, ErrNoRoom) {
-		t.Errorf("got %v", err)
-	}
-	c.expire()
-	if after := c.index.victim(c.now()); after != before {
-		t.Error("others were tried, too")
-	}
-}
-
 func TestAFileFromTheFutureIsNotTrusted(t *testing.T) {
 	dir := t.TempDir()
 	c, _ := crashing(dir, Options{})
@@ -300,7 +246,7 @@ func TestAScanHidesNothing(t *testing.T) {
 	}
 	clock.pass(past)
 	used := make(map[*item]time.Time)
-	items, err := c.scanShard(e.Name[:2], []string{e.Name}, used)
+	items, _, err := c.scanShard(e.Name[:2], []string{e.Name}, used)
 	if _, ok := c.Get(Key{1}); err != nil || len(items) != 0 || !ok || len(used) != 1 {
 		t.Errorf("%d files to add, %d returned, found: %t, %v", len(items), len(used), ok, err)
 	}

@@ -19,6 +19,17 @@ func uptime() (time.Duration, bool) {
 	return time.Since(time.Unix(boot.Unix())), true
 }
 
+// bootID tells this kernel from others, and from itself before it was started
+// anew. It is empty if that is not known.
+func bootID() string {
+	for _, name := range []string{"kern.bootsessionuuid", "kern.boot_id"} {
+		if id, err := unix.Sysctl(name); err == nil && id != "" {
+			return id
+		}
+	}
+	return ""
+}
+
 // allocate has the disk give room for a file of size bytes, which stays as long
 // as it is. The error is [errors.ErrUnsupported] where that cannot be done.
 func allocate(*os.File, int64) error { return errors.ErrUnsupported }

@@ -17,6 +17,13 @@ func uptime() (time.Duration, bool) {
 	return time.Duration(info.Uptime) * time.Second, true
 }
 
+// bootID tells this kernel from others, and from itself before it was started
+// anew. It is empty if that is not known.
+func bootID() string {
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return string(id)
+}
+
 // allocate has the disk give room for a file of size bytes, which stays as long
 // as it is. The error is [errors.ErrUnsupported] where that cannot be done.
 func allocate(f *os.File, size int64) error {

@@ -3,6 +3,7 @@ package diskcache
 import (
 	"container/list"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -16,12 +17,25 @@ type item struct {
 	size    int64
 	used    time.Time // when it was last returned
 	pins    int       // how often it is open
-	proven  bool      // whether its record is on disk
+	spent   bool      // whether it was only for calls that have returned it
+	proven  bool      // whether its final record is on disk
 	pending bool      // whether this process has yet to sync it, or its record
+	ours    bool      // whether this process has written it
 	queued  bool      // whether it is in Cache.unsynced
 	failed  int       // how often it could not be opened to be synced
 	record  *record   // nil if it is not remembered
 	place   *list.Element
+
+	claimed int64 // Unix time in ns when this process last saw to it that it stays
+	shunned int64 // Unix time in ns until when others are evicted rather than this one
+
+	recording sync.Mutex // by who writes its record; taken before any lock of the cache
+	written   *record    // what this process has put on disk, while it is pending
+}
+
+// evictable reports whether a file may go, if it was returned long enough ago.
+func (it *item) evictable(now time.Time) bool {
+	return it.pins == 0 && it.shunned <= now.UnixNano()
 }
 
 // index knows the files of a directory. It touches no disk.
@@ -60,7 +74,8 @@ func (x *index) candidates(key string) []*item {
 // found in the directory meanwhile, it returns what it is known as.
 func (x *index) put(it *item) *item {
 	if known := x.byName[it.name]; known != nil {
-		known.pending = it.pending
+		known.pending, known.ours = it.pending, it.ours
+		known.written, known.claimed = it.written, it.claimed
 		x.setRecord(known, it.record)
 		it = known
 	} else {
@@ -77,6 +92,7 @@ func (x *index) put(it *item) *item {
 // supersede keeps a file from being found by its key. It stays as long as
 // others do.
 func (x *index) supersede(it *item) {
+	it.spent = it.spent || it.record != nil && it.record.Head.Once
 	digest := it.name[:digestLen]
 	rest := slices.DeleteFunc(x.byDigest[digest], func(other *item) bool { return other == it })
 	if len(rest) == 0 {
@@ -197,7 +213,7 @@ func (x *index) evictable(size int64, now time.Time) bool {
 		if !mayEvict(it.used, now) {
 			break
 		}
-		if it.pins == 0 {
+		if it.evictable(now) {
 			size -= it.size
 		}
 	}
@@ -212,7 +228,7 @@ func (x *index) victim(now time.Time) *item {
 		if !mayEvict(it.used, now) {
 			return nil // nor may any that were returned later
 		}
-		if it.pins == 0 {
+		if it.evictable(now) {
 			return it
 		}
 	}

@@ -32,6 +32,12 @@ type Head struct {
 	Requested time.Time   `json:"q"` // when it was asked for
 	Received  time.Time   `json:"r"` // when its head came
 	Header    http.Header `json:"h,omitempty"`
+
+	// Copy is the ID of the copy in a shared storage that the file equals.
+	Copy string `json:"c,omitempty"`
+
+	// Once says that the file is only for calls that waited for it.
+	Once bool `json:"once,omitempty"`
 }
 
 // parseRecord reads a record. Any doubt about it is an error.

@@ -1,7 +1,6 @@
 package diskcache
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -44,7 +43,7 @@ func (c *Cache) Get(key Key) (Entry, bool) {
 }
 
 func (c *Cache) entry(it *item, rec *record) Entry {
-	return Entry{Name: it.name, Path: c.filePath(it.name), Size: it.size, Head: rec.Head}
+	return Entry{Name: it.name, Path: c.filePath(it.name), Size: it.size, Head: rec.Head, Stored: rec.Stored}
 }
 
 // recordOf returns the record of a file, which is read from disk when it is
@@ -56,7 +55,7 @@ func (c *Cache) recordOf(it *item) *record {
 	if rec != nil {
 		return rec
 	}
-	rec, err := readRecord(c.indexPath(it.name))
+	rec, err := c.readRecord(it)
 	if err != nil || rec.Size != it.size {
 		return nil
 	}
@@ -69,6 +68,26 @@ func (c *Cache) recordOf(it *item) *record {
 		c.index.setRecord(it, rec)
 	}
 	return rec
+}
+
+// readRecord reads the record of a file, which is not final if the file is not
+// safe from a power cut yet.
+func (c *Cache) readRecord(it *item) (*record, error) {
+	rec, err := readRecord(c.indexPath(it.name))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return rec, err
+	}
+	if rec, err = readRecord(c.newPath(it.name)); errors.Is(err, fs.ErrNotExist) {
+		return readRecord(c.indexPath(it.name)) // final since
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Lstat(c.filePath(it.name))
+	if err == nil && !c.trusts(info) {
+		err = errors.New("a power cut may have torn it")
+	}
+	return rec, err
 }
 
 // Return notes that the path of a file is about to be returned, so that it
@@ -86,53 +105,37 @@ func (c *Cache) Return(e Entry) bool {
 		_ = c.makeDir(filepath.Dir(e.Path), true)
 		_ = os.Chmod(e.Path, mode) // which the configuration has changed
 	}
-	now := c.now()
-	if age := now.Sub(info.ModTime()); age < 0 || age >= touchInterval {
-		if err := c.touch(e.Path, now); errors.Is(err, fs.ErrNotExist) {
-			c.drop(e.Name)
-			return false
-		} else if errors.Is(err, errLocked) {
-			return false
-		}
+	now, used := c.now(), info.ModTime()
+	if recent(used, now) && c.claimed(e.Name, now) {
+		return true
+	}
+	if !c.claim(e, used, now) {
+		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.index.use(e.Name, now)
+	if it := c.index.byName[e.Name]; it != nil {
+		it.claimed = now.UnixNano()
+	}
 	return true
 }
 
-// touch sets when a file was last returned. No process can be about to evict
-// the file, since that needs the lock too.
-func (c *Cache) touch(path string, now time.Time) error {
-	unlock, err := c.lockDir()
-	if err != nil {
-		return err
+// claimed reports whether this process has lately seen to it that a file stays,
+// and notes that the file is returned again if so.
+func (c *Cache) claimed(name string, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	it := c.index.byName[name]
+	if it == nil {
+		return false
 	}
-	defer unlock()
-	return os.Chtimes(path, now, now)
-}
-
-// errLocked means that another process holds the lock and does not go on.
-var errLocked = errors.New("the cache is locked by another process")
-
-// lockDir keeps other processes from touching and evicting files and returns
-// what ends that. Where the file system has no locks, there is one process.
-func (c *Cache) lockDir() (unlock func(), err error) {
-	const interval = 10 * time.Millisecond
-	ctx, cancel := context.WithTimeout(context.Background(), c.patience)
-	defer cancel()
-	c.touching.Lock()
-	locked, _ := c.lock.TryLockContext(ctx, interval)
-	if ctx.Err() != nil && !locked {
-		c.touching.Unlock()
-		return nil, errLocked
+	age := now.UnixNano() - it.claimed
+	if age < 0 || age >= int64(touchAfter) {
+		return false
 	}
-	return func() {
-		if locked {
-			_ = c.lock.Unlock()
-		}
-		c.touching.Unlock()
-	}, nil
+	c.index.use(name, now)
+	return true
 }
 
 // drop removes a file that is not whole, and forgets it then.
@@ -150,9 +153,12 @@ func (c *Cache) drop(name string) {
 // first: a file without one is swept up some time, a record without a file would
 // be in the way.
 func (c *Cache) remove(name string) (gone bool, err error) {
+	newErr := os.Remove(c.newPath(name)) // before it can become the other one
 	recordErr := os.Remove(c.indexPath(name))
+	c.at("removed its records")
 	fileErr := os.Remove(c.filePath(name))
-	for _, removed := range []error{recordErr, fileErr} {
+	c.at("removed it")
+	for _, removed := range []error{newErr, recordErr, fileErr} {
 		if !errors.Is(removed, fs.ErrNotExist) {
 			err = errors.Join(err, removed)
 		}

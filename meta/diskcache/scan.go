@@ -31,7 +31,7 @@ func (c *Cache) scanOnce() {
 }
 
 // scan takes in what has changed in the directory, which other processes may
-// use too, or reads all of it. It removes what a crash has left there.
+// use too, or reads all of it. It removes records and marks that a crash has left.
 func (c *Cache) scan(all bool) {
 	c.scanning.Lock()
 	defer c.scanning.Unlock()
@@ -47,14 +47,14 @@ func (c *Cache) scan(all bool) {
 		if !all && times == c.seen[shard] {
 			continue
 		}
-		found, err := c.scanShard(shard, before()[shard], used)
+		found, settled, err := c.scanShard(shard, before()[shard], used)
 		items = append(items, found...)
 		if err != nil {
 			c.options().Logger.Warn("reading the cache", zap.Error(err))
 			delete(c.seen, shard) // it may be readable next time
 			continue
 		}
-		if recent := c.now().Add(-2 * time.Second); times.files.After(recent) || times.index.After(recent) {
+		if recent := c.now().Add(-2 * time.Second); !settled || times.files.After(recent) || times.index.After(recent) {
 			delete(c.seen, shard) // another change could have the same time
 		} else {
 			c.seen[shard] = times
@@ -66,29 +66,34 @@ func (c *Cache) scan(all bool) {
 	c.index.useAll(used)
 }
 
+// orphanAge is how long a record may be there without its file. Another host may
+// see the two in another order.
+const orphanAge = time.Minute
+
 // scanShard reads one shard, of which the index has had the files in before,
 // and returns the files that are to be added to that. It sets used for those
-// that another process has returned. What cannot be read is as it was.
-func (c *Cache) scanShard(shard string, before []string, used map[*item]time.Time) ([]*item, error) {
+// that another process has returned. What cannot be read is as it was. If it is
+// not settled, some of it is to be looked at again when time has passed.
+func (c *Cache) scanShard(shard string, before []string, used map[*item]time.Time) (items []*item, settled bool, err error) {
 	// Records are read first, since they are written last: none is taken for
 	// one without a file because the two come in between.
-	records := make(map[string]bool)
 	indexShard := filepath.Join(c.dir, indexDir, shard)
-	entries, err := readDir(indexShard)
+	records, err := readDir(indexShard)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	for _, entry := range entries {
+	proven := make(map[string]bool)
+	for _, entry := range records {
 		if name, ok := strings.CutSuffix(entry.Name(), recordExt); ok {
-			records[name] = true
+			proven[name] = true
 		}
 	}
-	found := make(map[string]bool)
-	var items []*item
-	if entries, err = readDir(filepath.Join(c.dir, filesDir, shard)); err != nil {
-		return nil, err
+	entries, err := readDir(filepath.Join(c.dir, filesDir, shard))
+	if err != nil {
+		return nil, false, err
 	}
-	boot, known := c.boot()
+	found := make(map[string]bool)
+	settled = true
 	for _, entry := range entries {
 		info, err := entry.Info()
 		name := entry.Name()
@@ -96,16 +101,38 @@ func (c *Cache) scanShard(shard string, before []string, used map[*item]time.Tim
 			found[name] = true // who knows
 			continue
 		}
-		if err == nil && info.Mode().IsRegular() && isName(name) && name[:2] == shard {
-			found[name] = true
-			if it := c.found(info, records[name], known && info.ModTime().Before(boot.Add(-bootSlack)), used); it != nil {
-				items = append(items, it)
+		if err != nil || !info.Mode().IsRegular() || name[:min(2, len(name))] != shard {
+			continue
+		}
+		if marked, ok := strings.CutSuffix(name, markExt); ok && isName(marked) {
+			if mark := filepath.Join(c.dir, filesDir, shard, name); c.aged(mark, info, markAge) {
+				_ = os.Remove(mark)
+			} else {
+				settled = false
 			}
 		}
+		if isName(name) {
+			found[name] = true
+			it, now := c.found(info, proven[name], used)
+			if it != nil {
+				items = append(items, it)
+			}
+			settled = settled && now
+		}
 	}
-	for name := range records {
-		if !found[name] {
-			_ = os.Remove(filepath.Join(indexShard, name+recordExt))
+	for _, entry := range records {
+		name, ok := strings.CutSuffix(entry.Name(), recordExt)
+		if !ok {
+			name, ok = strings.CutSuffix(entry.Name(), newExt)
+		}
+		if !ok || !isName(name) || found[name] {
+			continue
+		}
+		orphan := filepath.Join(indexShard, entry.Name())
+		if info, err := entry.Info(); err == nil && c.aged(orphan, info, orphanAge) {
+			_ = os.Remove(orphan)
+		} else if err == nil {
+			settled = false
 		}
 	}
 	c.mu.Lock()
@@ -115,27 +142,42 @@ func (c *Cache) scanShard(shard string, before []string, used map[*item]time.Tim
 			c.index.remove(name)
 		}
 	}
-	return items, nil
+	return items, settled, nil
+}
+
+// aged reports whether a file is older than age. One from the future, which the
+// clock has been set back from, is as old as it is new from now on.
+func (c *Cache) aged(path string, info fs.FileInfo, age time.Duration) bool {
+	now := c.now()
+	if info.ModTime().After(now.Add(touchInterval)) {
+		_ = os.Chtimes(path, now, now)
+		return false
+	}
+	return now.Sub(info.ModTime()) > age
 }
 
 // found takes in a file of the directory and returns what is to be added to
-// the index, if anything. One without a record may be torn if it is from before
-// the machine's start, and if the clock was set back nobody knows.
-func (c *Cache) found(info fs.FileInfo, proven, old bool, moved map[*item]time.Time) *item {
+// the index, if anything. One that is not proven may be torn if it is from
+// before the machine's start, or another host's; it is never trusted, counts,
+// and goes when it may. Nobody knows which it is if it is from the future: then
+// its time is yet to come.
+func (c *Cache) found(info fs.FileInfo, proven bool, moved map[*item]time.Time) (new *item, settled bool) {
 	name, now, used := info.Name(), c.now(), info.ModTime()
 	c.mu.Lock()
 	known := c.index.byName[name]
+	whole := proven || known != nil && known.pending
 	c.mu.Unlock()
-	if known == nil && !proven && (old || used.After(now.Add(touchInterval))) {
-		_ = os.Remove(c.filePath(name))
-		return nil
+	if used.After(now.Add(touchInterval)) {
+		if !whole && known == nil {
+			return nil, false
+		}
+		if whole { // the clock was set back
+			_ = os.Chtimes(c.filePath(name), now, now)
+		}
 	}
-	if used.After(now) { // the clock was set back
-		used = now
-		_ = os.Chtimes(c.filePath(name), now, now)
-	}
+	used = earlier(used, now)
 	if known == nil {
-		return &item{name: name, size: info.Size(), used: used, proven: proven}
+		return &item{name: name, size: info.Size(), used: used, proven: proven}, true
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -143,7 +185,7 @@ func (c *Cache) found(info fs.FileInfo, proven, old bool, moved map[*item]time.T
 	if d := known.used.Sub(used); d < 0 || d > touchInterval {
 		moved[known] = used // as another process has it
 	}
-	return nil
+	return nil, true
 }
 
 // bootSlack is how exactly the time of the machine's start is known.

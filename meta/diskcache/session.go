@@ -2,7 +2,10 @@ package diskcache
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,15 +18,31 @@ import (
 )
 
 // session is the directory in which one process writes its files. Beside it is
-// a file that the process keeps locked as long as it lives: a session whose
-// lock can be taken is what a crash left behind.
+// a file that the process keeps locked as long as it lives. Other hosts may not
+// see that, so the process also sets its modification time again and again, and
+// the name of a session begins with the identity of who has the lock, see host.
 type session struct {
 	dir   string
-	lock  *flock.Flock
+	lock  fileLock
+	named bool          // the lock says whose it is
 	files atomic.Uint64 // that were created
 }
 
+// fileLock is a lock on a file, which is made if it is not there.
+type fileLock interface {
+	Path() string
+	TryLock() (bool, error) // the error is for what a file system cannot do, too
+	Close() error
+}
+
 const lockSuffix = ".lock"
+
+// A process says in each interval that it lives. Other hosts take it for dead
+// when it has been silent for so long.
+const (
+	beatInterval = time.Minute
+	silence      = 10 * time.Minute
+)
 
 // lostAfter is when something without a lock is taken for a leftover.
 const lostAfter = 24 * time.Hour
@@ -53,7 +72,7 @@ func (c *Cache) openSession(gone *session) (*session, error) {
 		return nil, err
 	}
 	for range 3 { // a sweep may take the lock between its making and its locking
-		s, err := newSession(filepath.Join(temp, strings.ToLower(rand.Text())))
+		s, err := c.newSession(filepath.Join(temp, c.host()+"-"+strings.ToLower(rand.Text())))
 		if err == nil {
 			c.session = s
 		}
@@ -79,19 +98,41 @@ func (c *Cache) inSession(do func(*session) error) error {
 	return err
 }
 
-func newSession(dir string) (*session, error) {
-	s := &session{dir: dir, lock: newLock(dir + lockSuffix)}
+func (c *Cache) newSession(dir string) (*session, error) {
+	s := &session{dir: dir, lock: c.newLock(dir + lockSuffix)}
 	locked, err := s.lock.TryLock()
-	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		return nil, err
+	if err != nil {
+		if _, statErr := os.Stat(s.lock.Path()); statErr != nil {
+			return nil, err
+		}
+		// there are no locks here, but the file is
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
-	if _, statErr := os.Stat(s.lock.Path()); statErr != nil || err == nil && !locked {
+	if modes { // elsewhere what is locked cannot be written, nor read
+		err := os.WriteFile(s.lock.Path(), []byte(filepath.Base(dir)), 0o600)
+		if err != nil && !IsFull(err) { // room is yet to be made
+			return nil, errors.Join(err, s.close())
+		}
+		s.named = err == nil
+	}
+	now := c.now()
+	if statErr := os.Chtimes(s.lock.Path(), now, now); errors.Is(statErr, fs.ErrNotExist) || err == nil && !locked {
 		return nil, errors.Join(errNoSession, s.close())
 	}
 	return s, nil
+}
+
+// beat says that this process lives.
+func (c *Cache) beat() {
+	c.sessions.Lock()
+	s := c.session
+	c.sessions.Unlock()
+	if s != nil {
+		now := c.now()
+		_ = os.Chtimes(s.lock.Path(), now, now) // others believe it for a while without
+	}
 }
 
 // create creates a file that only its owner can open.
@@ -132,11 +173,11 @@ func (c *Cache) sweepSessions() {
 			if ours != nil && ours.dir == filepath.Join(temp, name) {
 				continue // some systems let a process lock what it has locked
 			}
-			dead := &session{dir: filepath.Join(temp, name), lock: newLock(filepath.Join(temp, entry.Name()))}
-			if ok, err := dead.lock.TryLock(); ok && err == nil {
-				_ = dead.close()
+			s := &session{dir: filepath.Join(temp, name), lock: c.newLock(filepath.Join(temp, entry.Name()))}
+			if c.dead(s, entry) {
+				_ = s.close()
 			} else {
-				_ = dead.lock.Close()
+				_ = s.lock.Close()
 			}
 		}
 	}
@@ -149,6 +190,39 @@ func (c *Cache) sweepSessions() {
 	}
 }
 
-func newLock(path string) *flock.Flock {
+// dead reports whether the process of a session has ended, as far as that can be
+// told from here. It takes the lock of the session if so.
+func (c *Cache) dead(s *session, lock fs.DirEntry) bool {
+	info, err := lock.Info()
+	if err != nil {
+		return false
+	}
+	silent := c.aged(s.lock.Path(), info, silence)
+	if !silent && !strings.HasPrefix(lock.Name(), c.host()+"-") {
+		return false // who knows what its lock tells us
+	}
+	locked, err := s.lock.TryLock()
+	return locked || err != nil && silent // there may be no locks here
+}
+
+func newLock(path string) fileLock {
 	return flock.New(path, flock.SetPermissions(0o600))
+}
+
+// host returns who can tell which locks below the directory are held: a kernel,
+// where the directory is mounted so. Another mount may have locks of its own.
+func (c *Cache) host() string { return fmt.Sprintf("%s%x", c.kernel, device(c.dir)) }
+
+// kernel returns the identity of the running kernel, in hexadecimal. What is
+// locked with one kernel may not be with another.
+func kernel() string {
+	id := bootID()
+	if id == "" {
+		id, _ = os.Hostname()
+	}
+	if id == "" {
+		id = rand.Text()
+	}
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:8])
 }

@@ -112,21 +112,17 @@ func (c *Cache) syncItem(it *item) {
 	if err != nil {
 		c.drop(it.name) // it may be torn
 	} else {
-		err = c.prove(it, rec)
+		c.at("synced")
+		rec, err = c.prove(it)
+		c.at("proven")
 	}
 	if err != nil {
 		c.options().Logger.Error("keeping a downloaded file", zap.String("file", it.name), zap.Error(err))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	it.proven = it.proven || err == nil
+	it.proven = it.proven || err == nil && rec != nil
 	if it.record == rec { // and not a newer one
-		it.pending = false
+		it.pending, it.written = false, nil
 	}
-}
-
-// prove says in the record of a file that it is safe. Its directory need not be
-// synced: a name that is lost is a file that is not there.
-func (c *Cache) prove(it *item, rec *record) error {
-	return c.inSession(func(s *session) error { return s.writeRecord(c.indexPath(it.name), rec) })
 }

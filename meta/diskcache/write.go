@@ -126,7 +126,11 @@ func (f *File) Commit(key Key, ext string, head Head) (Entry, error) {
 		return Entry{}, err
 	}
 	now := c.now()
-	it := &item{name: newName(key, ext), size: f.size, used: now, pending: true}
+	if used, err := modified(f.temp.Name()); err == nil && !recent(used, now) {
+		// it took long to end, or the clock of a server is wrong
+		_ = os.Chtimes(f.temp.Name(), now, now)
+	}
+	it := &item{name: newName(key, ext), size: f.size, used: now, claimed: now.UnixNano(), pending: true, ours: true}
 	it.record = &record{Version: recordVersion, Size: f.size, Stored: now.Round(0), Head: head}
 	if key != (Key{}) {
 		it.record.Key = key.String()
@@ -137,6 +141,11 @@ func (f *File) Commit(key Key, ext string, head Head) (Entry, error) {
 	}
 	f.done = true
 	f.release(0)
+	c.at("renamed")
+	if rec.Key != "" && !c.options().Private && c.announce(it.name, rec) == nil { // others can do without
+		it.written = rec
+	}
+	c.at("announced")
 	c.mu.Lock()
 	it = c.index.put(it)
 	c.mu.Unlock()
@@ -183,35 +192,4 @@ func (f *File) release(keep int64) {
 	c.index.reserved -= f.reserved - keep
 	c.index.unwritten -= f.reserved - f.onDisk
 	f.reserved, f.onDisk = keep, keep
-}
-
-// Update replaces what is remembered of a file.
-func (c *Cache) Update(e Entry, head Head) {
-	c.amend(e, func(rec *record) { rec.Head = head })
-}
-
-// Forget keeps a file from being reused. It stays as long as others do.
-func (c *Cache) Forget(e Entry) {
-	c.amend(e, func(rec *record) { rec.Key, rec.Head = "", Head{} })
-}
-
-func (c *Cache) amend(e Entry, change func(*record)) {
-	c.mu.Lock()
-	it := c.index.byName[e.Name]
-	c.mu.Unlock()
-	if it == nil || c.recordOf(it) == nil {
-		return
-	}
-	c.mu.Lock()
-	known := c.index.byName[e.Name] == it && it.record != nil
-	if known {
-		rec := *it.record // which may be being written
-		change(&rec)
-		it.pending = true // so that it is not forgotten before it is written
-		c.index.setRecord(it, &rec)
-	}
-	c.mu.Unlock()
-	if known {
-		c.syncLater(it)
-	}
 }
