@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/onebot-caddy/onebot-meta/meta"
+	"github.com/onebot-caddy/onebot-meta/meta/share"
 )
 
 func init() {
@@ -74,7 +76,7 @@ func (adminAPI) serveCache(w http.ResponseWriter, r *http.Request) error {
 	purged := []purgeStatus{}
 	var failed error // of some, which is no reason not to free the others
 	for h := range firsts(chosen, storeOf) {
-		status, err := h.purge()
+		status, err := h.purge(r.Context(), copiesOf(h.store, chosen))
 		if err == nil {
 			purged = append(purged, status)
 		} else if !errors.Is(err, fs.ErrClosed) { // its config is going
@@ -155,6 +157,9 @@ func (h *Handler) status() handlerStatus {
 		Stat:      h.shared.counters.Stat(),
 		Downloads: []downloadStatus{},
 	}
+	if copies := h.copies(); copies != nil {
+		status.Cache.Share = copies.MaxObject()
+	}
 	for _, d := range h.store.flights.Status() {
 		one := downloadStatus{
 			ID: d.ID, Name: h.Name, URL: d.URL, Started: d.Started, Tries: d.Tries, Callers: d.Callers,
@@ -173,7 +178,8 @@ type cacheStatus struct {
 	Directory string `json:"directory"`
 	Files     int    `json:"files"`
 	Bytes     int64  `json:"bytes"`
-	MaxSize   int64  `json:"max_size"` // in bytes; 0 is no limit
+	MaxSize   int64  `json:"max_size"`        // in bytes; 0 is no limit
+	Share     int64  `json:"share,omitempty"` // the size up to which files are copied to the storage, in bytes
 }
 
 // downloadStatus is what the admin API tells of a download that is under way.
@@ -197,24 +203,51 @@ type purgeStatus struct {
 	FreedBytes int64  `json:"freed_bytes"`
 	KeptFiles  int    `json:"kept_files"`
 	KeptBytes  int64  `json:"kept_bytes"`
+
+	// of the copies in the storage, which no node keeps
+	FreedCopies    int   `json:"freed_copies,omitempty"`
+	FreedCopyBytes int64 `json:"freed_copy_bytes,omitempty"`
 }
 
-// purge frees what may be freed of the cache.
-func (h *Handler) purge() (purgeStatus, error) {
+// copiesOf returns what handlers of one store have in storages.
+func copiesOf(s *store, handlers []*Handler) (all []*share.Copies) {
+	for _, h := range handlers {
+		if copies := h.copies(); copies != nil && h.store == s {
+			all = append(all, copies)
+		}
+	}
+	return all
+}
+
+// purge frees what may be freed of the cache, the copies for other nodes
+// included: what is bad here is bad there.
+func (h *Handler) purge(ctx context.Context, copies []*share.Copies) (purgeStatus, error) {
 	cache := h.store.cache
 	freed, err := cache.Purge()
 	left := cache.Usage()
 	if freed.Files > 0 {
 		h.logger.Info("purged cache", zap.Int("files", freed.Files), zap.Int64("size", freed.Bytes))
 	}
-	return purgeStatus{
+	status := purgeStatus{
 		Name:       h.Name,
 		Directory:  cache.Dir(),
 		FreedFiles: freed.Files,
 		FreedBytes: freed.Bytes,
 		KeptFiles:  left.Files,
 		KeptBytes:  left.Bytes,
-	}, err
+	}
+	for _, c := range copies {
+		files, size, copiesErr := c.Purge(ctx)
+		if files > 0 {
+			h.logger.Info("purged shared copies", zap.Int("files", files), zap.Int64("size", size))
+		}
+		if copiesErr != nil {
+			err = errors.Join(err, fmt.Errorf("the copies in the storage: %w", copiesErr))
+		}
+		status.FreedCopies += files
+		status.FreedCopyBytes += size
+	}
+	return status, err
 }
 
 // Interface guards

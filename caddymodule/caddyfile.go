@@ -54,12 +54,14 @@ func parseCaddyfile(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 //	        max_age  <duration>
 //	        mode     <octal>
 //	        serve
+//	        share    [<max object size>]
 //	    }
 //	}
 //
 // Only access_token and allow_private may be repeated. A <size> is a number of
 // bytes or has a unit, such as 16MiB; a <duration> has units, such as 30s or
-// 7d. Without arguments, allow_private opens every address.
+// 7d. Without arguments, allow_private opens every address, and share stands
+// for 64MiB.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume directive name
 	if d.NextArg() {
@@ -146,6 +148,8 @@ func (c *Cache) parse(d *caddyfile.Dispenser) error {
 			return c.parseMode(d)
 		case "serve":
 			return parseFlag(d, &c.Serve)
+		case "share":
+			return c.parseShare(d)
 		}
 		return d.Errf("unrecognized subdirective '%s' of cache", option)
 	})
@@ -212,6 +216,17 @@ func (c *Cache) parseMode(d *caddyfile.Dispenser) error {
 	}
 	c.Mode = mode
 	return nil
+}
+
+func (c *Cache) parseShare(d *caddyfile.Dispenser) error {
+	c.Share = new(int64(64 << 20))
+	switch d.CountRemainingArgs() {
+	case 0:
+		return nil
+	case 1:
+		return parseSize(d, c.Share, 1)
+	}
+	return d.Errf("%s takes one argument at most", d.Val())
 }
 
 // parseStorage reads a storage module, in the syntax of the global option.

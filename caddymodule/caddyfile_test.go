@@ -138,7 +138,7 @@ func TestMistakesNameTheLineTheOptionAndWhatIsRight(t *testing.T) {
 		"download {\nproxy http://user:SECRET/x@127.0.0.1\n}": proxy,
 		"download {\nproxy http://SECRET%zz@127.0.0.1\n}":     proxy,
 		"cache 1GiB":                         "cache takes a block and no argument",
-		"cache {\nshare\n}":                  "unrecognized subdirective 'share' of cache",
+		"cache {\nshared\n}":                 "unrecognized subdirective 'shared' of cache",
 		"cache {\n}\ncache {\n}":             "cache already specified",
 		"cache {\nmax_size\n}":               "max_size takes one argument",
 		"cache {\nmax_size -1\n}":            "max_size must be a size of at least 0 bytes, " + size + "-1'",
@@ -160,6 +160,14 @@ func TestMistakesNameTheLineTheOptionAndWhatIsRight(t *testing.T) {
 		"cache {\nserve yes\n}":              "serve takes no argument",
 		"cache {\nserve\nserve\n}":           "serve already specified",
 		"cache {\nserve {\n}\n}":             "serve takes no block",
+		"cache {\nshare 0\n}":                "share must be a size of at least 1 bytes, " + size + "0'",
+		"cache {\nshare -1\n}":               "share must be a size of at least 1 bytes, " + size + "-1'",
+		"cache {\nshare big\n}":              "share must be a size of at least 1 bytes, " + size + "big'",
+		"cache {\nshare 9999999999TB\n}":     "share must be a size",
+		"cache {\nshare 1MiB 2MiB\n}":        "share takes one argument at most",
+		"cache {\nshare\nshare\n}":           "share already specified",
+		"cache {\nshare 1MiB\nshare\n}":      "share already specified",
+		"cache {\nshare {\n}\n}":             "share takes no block",
 	} {
 		_, err := adapt(":8080 {\n\tonebot_meta {\n" + option + "\n}\n}\n")
 		if err == nil {

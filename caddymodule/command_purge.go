@@ -53,8 +53,12 @@ func printPurge(w io.Writer, purged []purgeStatus) error {
 		if p.KeptFiles > 0 {
 			kept = "  kept " + filesOf(p.KeptFiles, p.KeptBytes) + ": returned in the last 10 minutes or so, or in use\n"
 		}
-		_, err := fmt.Fprintf(w, "%s in %s\n  freed %s\n%s",
-			printable(p.Name), printable(p.Directory), filesOf(p.FreedFiles, p.FreedBytes), kept)
+		copies := ""
+		if p.FreedCopies > 0 {
+			copies = "  freed in the storage: " + filesOf(p.FreedCopies, p.FreedCopyBytes) + "\n"
+		}
+		_, err := fmt.Fprintf(w, "%s in %s\n  freed %s\n%s%s",
+			printable(p.Name), printable(p.Directory), filesOf(p.FreedFiles, p.FreedBytes), kept, copies)
 		if err != nil {
 			return err
 		}

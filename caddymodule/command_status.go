@@ -87,9 +87,17 @@ func printStatus(w io.Writer, handlers []handlerStatus) error {
 			size += " of " + bytesOf(h.Cache.MaxSize)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", printable(h.Name),
-			printable(h.Storage), h.Cache.Files, size, printable(h.Cache.Directory))
+			storageOf(h), h.Cache.Files, size, printable(h.Cache.Directory))
 	}
 	return table.Flush()
+}
+
+// storageOf says where files are kept.
+func storageOf(h handlerStatus) string {
+	if h.Cache.Share > 0 {
+		return printable(h.Storage) + ", shared"
+	}
+	return printable(h.Storage)
 }
 
 // newTable returns a writer of lines whose cells end with a tab.

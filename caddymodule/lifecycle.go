@@ -49,6 +49,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.openCache(ctx); err != nil {
 		return err
 	}
+	opts.Peers = h.peers
 	h.files = fetch.New(h.store.cache, h.store.flights, opts)
 	h.shared = acquireShared(h.Name)
 	h.sockets = newSockets(ctx, &h.shared.connections)
@@ -78,7 +79,12 @@ func (h *Handler) show() (err error) {
 
 // openCache takes the cache that the configured storage has for the name.
 func (h *Handler) openCache(ctx caddy.Context) error {
-	root, err := h.cacheRoot(ctx)
+	storage, err := h.configuredStorage(ctx)
+	if err != nil {
+		return err
+	}
+	h.storage = moduleName(storage)
+	root, err := cacheRoot(storage)
 	if err != nil {
 		return err
 	}
@@ -86,9 +92,11 @@ func (h *Handler) openCache(ctx caddy.Context) error {
 		MaxSize: *h.Cache.MaxSize,
 		MaxAge:  time.Duration(*h.Cache.MaxAge),
 		Mode:    fs.FileMode(h.Cache.Mode),
+		Private: h.storage != fileSystem,
 		Logger:  h.logger,
 	}
 	h.store = acquireStore(root, cacheSub(h.Name), opts)
+	h.peers = h.newPeers(storage)
 	cache := h.store.cache
 	// A config that has a request to serve has been loaded for good. Until
 	// then, a cache that another config uses keeps the bounds of that.
@@ -185,6 +193,7 @@ func (h *Handler) validate() error {
 		{*d.Retries < 0, "download retries", "must not be negative"},
 		{*h.Cache.MaxSize < 0, "cache max_size", "must not be negative"},
 		{*h.Cache.MaxAge < 0, "cache max_age", "must not be negative"},
+		{h.Cache.Share != nil && *h.Cache.Share <= 0, "cache share", "must be positive"},
 	} {
 		if rule.broken {
 			return errors.New(rule.option + " " + rule.want)
@@ -228,6 +237,9 @@ func (h *Handler) Cleanup() error {
 	if h.shared != nil {
 		h.shared.passOn()
 		err = releaseShared(h.Name)
+	}
+	if copies := h.copies(); copies != nil {
+		copies.Close()
 	}
 	if h.store != nil {
 		err = errors.Join(err, h.store.release())

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/certmagic"
 	"go.uber.org/goleak"
 )
 
@@ -19,17 +18,6 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"),
 	)
 }
-
-// memoryStorage is a storage that is not the file system.
-type memoryStorage struct{ certmagic.Storage }
-
-func (memoryStorage) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "caddy.storage.test_memory", New: func() caddy.Module { return new(memoryStorage) }}
-}
-
-func (s memoryStorage) CertMagicStorage() (certmagic.Storage, error) { return s, nil }
-
-func init() { caddy.RegisterModule(memoryStorage{}) }
 
 func TestTheStorageDecidesWhereDownloadsAre(t *testing.T) {
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
@@ -46,7 +34,11 @@ func TestTheStorageDecidesWhereDownloadsAre(t *testing.T) {
 	} {
 		ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 		h := &Handler{Name: "bot", StorageRaw: json.RawMessage(storage)}
-		got, err := h.cacheRoot(ctx)
+		configured, err := h.configuredStorage(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := cacheRoot(configured)
 		cancel()
 		if got = filepath.Join(got, cacheSub(h.Name)); err != nil || got != want {
 			t.Errorf("%s: %s, %v, want %s", storage, got, err, want)

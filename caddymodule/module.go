@@ -96,7 +96,8 @@ type Handler struct {
 	tokens     tokens
 	shared     *shared
 	store      *store
-	serving    func() // called before a request is served
+	peers      *fetch.Peers // nil if the storage is not shared
+	serving    func()       // called before a request is served
 	files      *fetch.Client
 	dispatcher *meta.Dispatcher
 	sockets    *sockets
@@ -180,6 +181,23 @@ type Cache struct {
 	// the same tokens as for actions. The answer of download_file then has
 	// their URL, too. Meant for bots on other machines. Default: false
 	Serve bool `json:"serve,omitempty"`
+
+	// The largest file, in bytes, that is also kept in the storage, for other
+	// machines whose Caddy has the same storage, this name and this option: what
+	// one of them has got the others take from there, and only one at a time
+	// asks an origin for a file. What one of them is sent as base64 it keeps to
+	// itself. Larger files are each machine's own affair.
+	//
+	// The storage needs room for max_size in all and, if it is Redis, half as
+	// much again; what was returned longest ago is removed first, and what was
+	// returned longer than max_age ago. Files pass through memory in parts of
+	// 256 KiB, of which 8 are held at a time. If the storage fails, downloads go
+	// on without it. Who can read the storage can read the files.
+	//
+	// With file_system storage this does nothing: who has the same directory
+	// shares all files anyway. In a Caddyfile without a size: 67108864 (64 MiB).
+	// Default: none, which shares nothing
+	Share *int64 `json:"share,omitempty"`
 }
 
 // fileMode is the permissions of a file. In JSON it is a string of octal

@@ -17,7 +17,7 @@ import (
 
 // loadable is a config that Caddy can run in the process of a test.
 type loadable struct {
-	names      []string     // of its handlers, which relay those that begin with relay
+	names      []string     // of its handlers; those that begin with relay relay, with shared share
 	starting   func() error // is called when the config starts, unless it is nil
 	stopping   func()       // and when it stops
 	subscriber func(caddy.Event)
@@ -39,13 +39,17 @@ func load(t *testing.T, c loadable) error {
 	probe := newProbe(t, c)
 	routes := []any{}
 	for _, name := range c.names {
-		routes = append(routes, object{"handle": []any{object{
+		handler := object{
 			"handler":   "onebot_meta",
 			"name":      name,
 			"route":     "/" + name,
 			"pass_thru": strings.HasPrefix(name, "relay"),
 			"download":  object{"allow_private": []string{"127.0.0.1"}, "retries": 0},
-		}}})
+		}
+		if strings.HasPrefix(name, "shared") {
+			handler["storage"], handler["cache"] = object{"module": "test_memory"}, object{"share": 1000}
+		}
+		routes = append(routes, object{"handle": []any{handler}})
 	}
 	config, err := json.Marshal(object{
 		"storage": object{"module": "file_system", "root": root},

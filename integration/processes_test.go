@@ -51,12 +51,13 @@ func TestAProcessThatIsKilledTakesNothingFromAnother(t *testing.T) {
 	o := newOrigin(t)
 	g := newGate()
 	body := filler(1 << 20)
-	call := params{"url": o.handle("/slow", g.after(500_000, content(body)))}
+	slow := o.handle("/slow", g.after(500_000, content(body)))
+	call := params{"url": slow}
 	url := o.handle("/load", selfTelling)
 	kept := doomed.fetch(t, url+"?load-1-1000")
 	running := other.ask(t, 1, call)
 	receive(t, g.passed, "the one transfer to begin")
-	doomed.post(t, "/download_file_async", call.String()).wantAsync(t)
+	doomed.post(t, "/download_file_async", params{"url": slow + "?2"}.String()).wantAsync(t)
 	receive(t, g.passed, "the other transfer to begin")
 	eventually(t, "a part of both to be on disk", func() bool { return len(parts(t, cache)) == 2 })
 	doomed.kill()

@@ -15,6 +15,7 @@ type download struct {
 	*Client
 	req      Request
 	progress *progress
+	turn     *turn
 
 	file     *diskcache.File // nil until there is something to write
 	part     part            // what file has; from there the next try goes on
@@ -30,8 +31,8 @@ type download struct {
 // download gets a file from its origin, or from the cache if the origin allows
 // that. It waits for its turn as long as ctx lasts; the time limits count from
 // then.
-func (c *Client) download(ctx context.Context, req Request, p *progress) (Result, error) {
-	if err := c.slots.Acquire(ctx, 1); err != nil {
+func (c *Client) download(ctx context.Context, req Request, p *progress, t *turn) (Result, error) {
+	if err := c.queue(ctx, t); err != nil {
 		return Result{}, &Error{Kind: Cancelled, Err: context.Cause(ctx)}
 	}
 	itsTurn := true
@@ -42,7 +43,7 @@ func (c *Client) download(ctx context.Context, req Request, p *progress) (Result
 	}()
 	ctx, cancel := context.WithTimeoutCause(ctx, c.opts.Timeout, errTimedOut)
 	defer cancel()
-	d := &download{Client: c, req: req, progress: p}
+	d := &download{Client: c, req: req, progress: p, turn: t}
 	defer func() {
 		if d.file != nil {
 			_ = d.file.Abort() // what is left is swept up later
@@ -56,7 +57,7 @@ func (c *Client) download(ctx context.Context, req Request, p *progress) (Result
 		if try >= c.opts.Retries || !err.transient(d.file != nil) {
 			return Result{}, err
 		}
-		// others may have the room and the turn while this one waits
+		// other downloads of this node may have the room while this one waits
 		if d.file != nil {
 			_ = d.file.Trim() // if that fails, so will the next try
 		}
@@ -67,6 +68,25 @@ func (c *Client) download(ctx context.Context, req Request, p *progress) (Result
 		}
 		itsTurn = true
 	}
+}
+
+// queue waits for the turn of a download in this process. If that does not come
+// soon, other nodes need not wait for it, too.
+func (c *Client) queue(ctx context.Context, t *turn) error {
+	if t.lock == nil {
+		return c.slots.Acquire(ctx, 1)
+	}
+	acquired := make(chan error, 1)
+	go func() { acquired <- c.slots.Acquire(ctx, 1) }()
+	patience := time.NewTimer(slotPatience)
+	defer patience.Stop()
+	select {
+	case err := <-acquired:
+		return err
+	case <-patience.C:
+	}
+	t.yield() // other nodes may have room
+	return <-acquired
 }
 
 // try gets the file, or what is missing of it. Its turn must have come.
@@ -94,20 +114,24 @@ type hop struct {
 
 // hit is what the cache has for a request.
 type hit struct {
+	key      diskcache.Key
 	entry    diskcache.Entry
 	response stored
 }
 
-// lookup returns what the cache has for key.
+// lookup returns what the cache has for key and may be used again.
 func (c *Client) lookup(key diskcache.Key) (hit, bool) {
 	entry, ok := c.cache.Get(key)
-	return hit{entry: entry, response: stored(entry.Head)}, ok
+	return hit{key: key, entry: entry, response: stored(entry.Head)}, ok && !entry.Head.Once
 }
 
 // reuse returns what is stored, if it still is there.
 func (c *Client) reuse(h hit, source Source) (Result, bool) {
 	if c.opts.MaxSize > 0 && h.entry.Size > c.opts.MaxSize || !c.cache.Return(h.entry) {
 		return Result{}, false
+	}
+	if h.entry.Head.Copy != "" && c.opts.Peers != nil && c.opts.Peers.Copies != nil {
+		c.opts.Peers.Copies.Used(h.key.String())
 	}
 	return result(h.entry, source), true
 }
@@ -126,9 +150,14 @@ func (d *download) confirm(h hop, resp *http.Response) (Result, bool) {
 	result, ok := d.reuse(h.hit, Revalidated)
 	if ok {
 		if storable(d.req.Header, http.StatusOK, response.Header) {
-			d.cache.Update(h.hit.entry, diskcache.Head(response))
+			confirmed := h.hit.entry
+			response.Copy = confirmed.Head.Copy
+			confirmed.Head = diskcache.Head(response)
+			d.cache.Update(confirmed, confirmed.Head)
+			d.turn.answered(h.key, confirmed)
 		} else {
 			d.cache.Forget(h.hit.entry)
+			d.turn.forbid(h.key)
 		}
 	}
 	return result, ok
@@ -161,6 +190,7 @@ func (d *download) begin(h hop, resp *http.Response) {
 	d.part = part{total: resp.ContentLength, etag: strongETag(resp.Header)}
 	d.response = newStored(resp.Header, h.requested, h.received)
 	d.ext = extension(d.req, h.url, resp.Header)
+	d.turn.expect(resp.ContentLength, forbidden(d.req.Header, resp.Header))
 }
 
 // goOn notes what the head of an answer with the rest says of the whole file.
@@ -175,13 +205,15 @@ func (d *download) commit(h hop) (Result, error) {
 	if d.ext == "" {
 		d.ext = contentExtension(d.file)
 	}
-	var key diskcache.Key // under which nobody finds it
-	if storable(d.req.Header, d.status, d.response.Header) {
-		key = h.key
+	key := h.key
+	d.response.Once = !storable(d.req.Header, d.status, d.response.Header)
+	if d.response.Once && d.opts.Peers == nil {
+		key = diskcache.Key{} // under which nobody finds it
 	}
 	entry, err := d.file.Commit(key, d.ext, diskcache.Head(d.response))
 	if err != nil {
 		return Result{}, failedWrite(err)
 	}
+	d.turn.answered(key, entry)
 	return result(entry, Fetched), nil
 }

@@ -99,6 +99,20 @@ func (e *Error) Cause() string {
 	return fmt.Sprintf("an error of type %T", e.Err)
 }
 
+// ownFault reports whether a download failed of something that it need not fail
+// of on another node.
+func ownFault(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return true
+	}
+	switch e.Kind {
+	case Cancelled, Busy, Panicked, WriteFailed, DiskFull, CacheFull, CacheTooSmall:
+		return true
+	}
+	return false
+}
+
 // failedRequest is the failure to get an answer from host.
 func failedRequest(host string, err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {

@@ -41,8 +41,12 @@ type Options struct {
 	// UserAgent is sent where the caller does not set one.
 	UserAgent string
 
-	// Received, unless it is nil, is told of the bytes of files as they come.
+	// Received, unless it is nil, is told of the bytes of files as they come
+	// from their origins.
 	Received func(n int)
+
+	// Peers is nil if no other process downloads the same things.
+	Peers *Peers
 }
 
 // Client downloads files. It is safe for concurrent use.
@@ -176,7 +180,7 @@ func (c *Client) Start(req Request, report func(Result, error)) (Result, *Waitin
 		return result, nil, nil
 	}
 	waiting, err := c.flights.join(shared, Place(req.URL), !req.Unclaimed, func(ctx context.Context, p *progress) (Result, error) {
-		result, err := recovered(func() (Result, error) { return c.download(ctx, req, p) })
+		result, err := recovered(func() (Result, error) { return c.obtain(ctx, key, req, p) })
 		result.Tries = p.tried()
 		report(result, err)
 		return result, err

@@ -24,6 +24,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // lowers them.
 func newClient(t *testing.T, change func(*Options)) *Client {
 	t.Helper()
+	return newClientOf(t, diskcache.New(t.TempDir(), "cache", diskcache.Options{Mode: 0o600}), change)
+}
+
+// newClientOf is newClient with a cache of its own.
+func newClientOf(t *testing.T, cache *diskcache.Cache, change func(*Options)) *Client {
+	t.Helper()
 	opts := Options{
 		MaxSize:       1 << 20,
 		Timeout:       time.Minute,
@@ -36,7 +42,6 @@ func newClient(t *testing.T, change func(*Options)) *Client {
 	if change != nil {
 		change(&opts)
 	}
-	cache := diskcache.New(t.TempDir(), "cache", diskcache.Options{Mode: 0o600})
 	c := New(cache, NewFlights(), opts)
 	c.backoff = time.Millisecond
 	t.Cleanup(func() {

@@ -54,6 +54,8 @@ func (d *download) get(ctx context.Context, w *watch) (Result, error) {
 func (d *download) ask(ctx context.Context, w *watch, u *url.URL, header http.Header) (Result, *http.Response, error) {
 	h := hop{url: u, header: header, key: d.key(u, header, wishedExtension(d.req))}
 	conditional := header.Clone()
+	w.next.Stop() // a slow storage is not the origin's fault
+	d.consult(ctx, h.key)
 	if hit, ok := d.lookup(h.key); ok && !d.unconditional {
 		if hit.response.fresh(d.req.Header, time.Now()) {
 			if result, ok := d.reuse(hit, Fresh); ok {
