@@ -49,16 +49,24 @@ func buildAndRun(m *testing.M) int {
 	if runtime.GOOS == "windows" {
 		caddyBinary += ".exe"
 	}
-	build := exec.Command(buildCommand[0], slices.Concat(buildCommand[1:], []string{"--output", caddyBinary})...)
+	if err := buildCaddy(caddyBinary); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return allLogs.checked(allSecrets, m.Run(), os.Stderr)
+}
+
+// buildCaddy runs the command, with further arguments.
+func buildCaddy(output string, args ...string) error {
+	build := exec.Command(buildCommand[0], slices.Concat(buildCommand[1:], args, []string{"--output", output})...)
 	build.Dir = ".." // the root of the checkout
 	if raceEnabled {
 		build.Env = append(os.Environ(), "XCADDY_RACE_DETECTOR=1", "CGO_ENABLED=1")
 	}
-	if output, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "%s\nbuilding Caddy: %v\n", output, err)
-		return 1
+	if said, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s\nbuilding Caddy: %w", said, err)
 	}
-	return allLogs.checked(allSecrets, m.Run(), os.Stderr)
+	return nil
 }
 
 // instance is a running Caddy.
@@ -80,6 +88,7 @@ type instance struct {
 }
 
 type options struct {
+	binary       string
 	global, home string
 	env          []string
 	verbatim     bool
@@ -91,6 +100,9 @@ type option func(*options)
 
 // global adds lines to the global options block.
 func global(lines string) option { return func(o *options) { o.global = lines } }
+
+// program runs another Caddy than the one that TestMain built.
+func program(binary string) option { return func(o *options) { o.binary = binary } }
 
 // environ sets a variable of the process's environment.
 func environ(pair string) option { return func(o *options) { o.env = append(o.env, pair) } }
@@ -113,7 +125,7 @@ func inJSON(o *options) { o.json = true }
 // Caddy is stopped, and must have neither failed nor panicked.
 func startCaddy(t testing.TB, caddyfile string, opts ...option) *instance {
 	t.Helper()
-	c := &instance{t: t, logs: newLogs(), exited: make(chan struct{})}
+	c := &instance{t: t, logs: newLogs(), exited: make(chan struct{}), options: options{binary: caddyBinary}}
 	for _, opt := range opts {
 		opt(&c.options)
 	}
@@ -134,7 +146,7 @@ func startCaddy(t testing.TB, caddyfile string, opts ...option) *instance {
 	c.config = args[2]
 	c.configure(caddyfile)
 
-	c.cmd = caddyCommand(t, c.home, args...)
+	c.cmd = commandOf(t, c.options.binary, c.home, args...)
 	c.cmd.Env = append(c.cmd.Env, c.options.env...)
 	c.cmd.Stdout, c.cmd.Stderr = c.logs, c.logs
 	if err := c.cmd.Start(); err != nil {
@@ -168,7 +180,7 @@ func (c *instance) configure(caddyfile string) {
 func (c *instance) reload(caddyfile string) (output string, ok bool) {
 	c.t.Helper()
 	c.configure(caddyfile)
-	return runCaddy(c.t, c.home, "reload", "--config", c.config, "--adapter", "caddyfile", "--address", c.admin)
+	return finished(c.t, commandOf(c.t, c.options.binary, c.home, "reload", "--config", c.config, "--adapter", "caddyfile", "--address", c.admin))
 }
 
 // awaitLog returns when the process has logged a message, or fails the test if
@@ -262,9 +274,15 @@ func (c *instance) cacheDir(name string) string {
 // killed when the test is over, if it still runs.
 func caddyCommand(t testing.TB, home string, args ...string) *exec.Cmd {
 	t.Helper()
+	return commandOf(t, caddyBinary, home, args...)
+}
+
+// commandOf is caddyCommand for a Caddy that is not the usual one.
+func commandOf(t testing.TB, binary, home string, args ...string) *exec.Cmd {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*patience)
 	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, caddyBinary, args...)
+	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = append(os.Environ(),
 		"HOME="+home,
 		"XDG_DATA_HOME="+filepath.Join(home, "data"),
@@ -278,16 +296,23 @@ func caddyCommand(t testing.TB, home string, args ...string) *exec.Cmd {
 // runCaddy runs a command of Caddy to its end.
 func runCaddy(t testing.TB, home string, args ...string) (output string, ok bool) {
 	t.Helper()
-	out, err := caddyCommand(t, home, args...).CombinedOutput()
+	return finished(t, caddyCommand(t, home, args...))
+}
+
+// finished runs a command of a Caddy to its end.
+func finished(t testing.TB, cmd *exec.Cmd) (output string, ok bool) {
+	t.Helper()
+	out, err := cmd.CombinedOutput()
 	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
 		t.Fatal(err)
 	}
-	if args[0] != "adapt" && args[0] != "fmt" { // which show a config as it is
-		allLogs.add(t.Name()+", caddy "+args[0], bytes.NewBuffer(out))
+	name := cmd.Args[1]
+	if name != "adapt" && name != "fmt" { // which show a config as it is
+		allLogs.add(t.Name()+", caddy "+name, bytes.NewBuffer(out))
 	}
 	for _, bad := range []string{"panic", "DATA RACE"} {
 		if strings.Contains(string(out), bad) {
-			t.Errorf("caddy %s: %q in\n%s", args[0], bad, out)
+			t.Errorf("caddy %s: %q in\n%s", name, bad, out)
 		}
 	}
 	return string(out), err == nil
