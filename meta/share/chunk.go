@@ -183,23 +183,10 @@ type loading struct {
 func (c *Copies) loadPart(ctx context.Context, path string, s *slot) *loading {
 	s.uses.Add(1) // by the storage, even if it is given up
 	l := &loading{slot: s, done: make(chan struct{})}
-	loaded := make(chan []byte, 1)
+	op := operation{name: "load", of: &c.health.reads, patience: partPatience, ended: s.drop}
 	go func() {
 		defer close(l.done)
-		l.err = c.health.do(ctx, operation{
-			name:     "load",
-			of:       &c.health.reads,
-			patience: partPatience,
-			run: func(ctx context.Context) error {
-				value, err := c.storage.Load(ctx, path)
-				loaded <- value
-				return err
-			},
-			ended: s.drop,
-		})
-		if l.err == nil {
-			l.value = <-loaded
-		}
+		l.value, l.err = ask(ctx, c.health, op, func(ctx context.Context) ([]byte, error) { return c.storage.Load(ctx, path) })
 	}()
 	return l
 }

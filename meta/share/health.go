@@ -135,6 +135,20 @@ func (h *health) do(ctx context.Context, op operation) error {
 	}
 }
 
+// ask carries out an operation that brings something, which is what get returns.
+func ask[T any](ctx context.Context, h *health, op operation, get func(context.Context) (T, error)) (value T, err error) {
+	got := make(chan T, 1) // for get may return long after it was given up
+	op.run = func(ctx context.Context) error {
+		value, err := get(ctx)
+		got <- value
+		return err
+	}
+	if err := h.do(ctx, op); err != nil {
+		return value, err
+	}
+	return <-got, nil
+}
+
 // errGivenUp is the verdict on an operation that nobody waits for any more.
 var errGivenUp = errors.New("given up")
 

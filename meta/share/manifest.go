@@ -110,21 +110,8 @@ func (c Copy) length(n int64) int64 { return min(c.Part, c.Size-n*c.Part) }
 
 // load returns a small value.
 func (c *Copies) load(ctx context.Context, path string) (value []byte, err error) {
-	loaded := make(chan []byte, 1)
-	err = c.health.do(ctx, operation{
-		name:     "load",
-		of:       &c.health.reads,
-		patience: smallPatience,
-		run: func(ctx context.Context) error {
-			value, err := c.storage.Load(ctx, path)
-			loaded <- value
-			return err
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return <-loaded, nil
+	op := operation{name: "load", of: &c.health.reads, patience: smallPatience}
+	return ask(ctx, c.health, op, func(ctx context.Context) ([]byte, error) { return c.storage.Load(ctx, path) })
 }
 
 // store stores a small value.

@@ -132,22 +132,12 @@ func (s *sweep) list(dir string) ([]string, error) {
 }
 
 func (s *sweep) keys(dir string, recursive bool) ([]string, error) {
-	listed := make(chan []string, 1)
-	err := s.health.do(s.ctx, operation{
-		name:     "list",
-		patience: listPatience,
-		run: func(ctx context.Context) error {
-			keys, err := s.storage.List(ctx, dir, recursive)
-			listed <- keys
-			return err
-		},
-	})
+	op := operation{name: "list", patience: listPatience}
+	keys, err := ask(s.ctx, s.health, op, func(ctx context.Context) ([]string, error) { return s.storage.List(ctx, dir, recursive) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
-	} else if err != nil {
-		return nil, err
 	}
-	return <-listed, nil
+	return keys, err
 }
 
 // removeExcess removes what makes no sense, what is too old, and then the least
