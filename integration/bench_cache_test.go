@@ -43,7 +43,7 @@ func BenchmarkCachedAnswer(b *testing.B) {
 // repeat makes the same call again and again, on every line, and measures it.
 func repeat(b *testing.B, caddy *instance, lines []*line, calls int, file, action string, p params) cost {
 	b.Helper()
-	return together(b, caddy, lines, func(l *line) error {
+	return together(b, caddy.pid, lines, func(l *line) error {
 		request := l.request(action, p.String())
 		for range calls / len(lines) {
 			if got, err := l.do(request); err != nil || got != file {

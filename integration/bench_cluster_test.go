@@ -104,7 +104,7 @@ func BenchmarkSharedFile(b *testing.B) {
 			s := newSharedBench(b)
 			load := func(request []byte) func(int) cost {
 				return func(int) cost {
-					return together(b, s.node, []*line{s.calls}, func(l *line) error {
+					return together(b, s.node.pid, []*line{s.calls}, func(l *line) error {
 						for range size.times {
 							if got, err := l.do(request); err != nil || got != strconv.FormatInt(size.bytes, 10) {
 								return fmt.Errorf("%s bytes were loaded (%w)", got, err)

@@ -35,7 +35,7 @@ func BenchmarkPassThru(b *testing.B) {
 		conns := dialBench(b, caddy.addr, connections)
 		call := request(caddy.addr)
 		return contender{name, func(int) cost {
-			return together(b, caddy, conns, func(conn *benchConn) error {
+			return together(b, caddy.pid, conns, func(conn *benchConn) error {
 				for range requests / connections {
 					if _, err := conn.Write(call); err != nil {
 						return err
@@ -118,11 +118,12 @@ func listenBench(b *testing.B, serve func(*benchConn) error) (addr string) {
 	return listener.Addr().String()
 }
 
-// together does something on all connections at once and measures it.
-func together[Conn any](b *testing.B, caddy *instance, conns []Conn, do func(Conn) error) cost {
+// together does something on all connections at once and measures it, with the
+// CPU time of one process.
+func together[Conn any](b *testing.B, pid int, conns []Conn, do func(Conn) error) cost {
 	b.Helper()
 	errs := make(chan error, len(conns))
-	start, before := time.Now(), cpuTime(b, caddy.pid)
+	start, before := time.Now(), cpuTime(b, pid)
 	var running sync.WaitGroup
 	for _, conn := range conns {
 		running.Go(func() {
@@ -132,7 +133,7 @@ func together[Conn any](b *testing.B, caddy *instance, conns []Conn, do func(Con
 		})
 	}
 	running.Wait()
-	c := cost{time.Since(start), cpuTime(b, caddy.pid) - before}
+	c := cost{time.Since(start), cpuTime(b, pid) - before}
 	select {
 	case err := <-errs:
 		b.Fatal(err)

@@ -41,7 +41,7 @@ func BenchmarkRelay(b *testing.B) {
 					}
 				}
 				return contender{name, func(int) cost {
-					return together(b, caddy, conns, func(conn *benchConn) error {
+					return together(b, caddy.pid, conns, func(conn *benchConn) error {
 						return conn.makeCalls(load.size, load.window, load.calls/connections, load.bursts)
 					})
 				}}
