@@ -38,6 +38,10 @@ type action struct {
 	// never marks an action that exists only to say that it is not supported.
 	never bool
 
+	// lasting marks an action whose callers may have to wait for it, even if
+	// nobody is asked.
+	lasting bool
+
 	// polled marks an action that is called all the time, and so is not logged.
 	polled bool
 }
@@ -54,7 +58,7 @@ func (d *Dispatcher) table() map[string]action {
 		"reload_event_filter":   {run: d.reloadEventFilter},
 		"get_word_slices":       {run: d.getWordSlices, never: true},
 		".get_word_slices":      {run: d.getWordSlices, never: true},
-		"download_file":         {run: d.downloadFile},
+		"download_file":         {run: d.downloadFile, lasting: true},
 	}
 }
 
@@ -70,6 +74,13 @@ func NewDispatcher(opts Options) *Dispatcher {
 func (d *Dispatcher) Knows(name string) bool {
 	_, ok := d.Base(name)
 	return ok
+}
+
+// Instant reports whether name is that of an action to whose calls the reply is
+// there at once, as long as they have no [Ask].
+func (d *Dispatcher) Instant(name string) bool {
+	a, ok := d.actions[name]
+	return ok && !a.lasting
 }
 
 // Base returns the name without a suffix of the action that a call names, if
