@@ -1,16 +1,10 @@
 package meta
 
-import "context"
-
-// status is the data of get_status.
-type status struct {
-	AppInitialized bool `json:"app_initialized"`
-	AppEnabled     bool `json:"app_enabled"`
-	AppGood        bool `json:"app_good"`
-	Online         bool `json:"online"`
-	Good           bool `json:"good"`
-	Stat           Stat `json:"stat"`
-}
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+)
 
 // getStatus tells of the implementation behind, if there is one. Standing
 // alone, the module is the whole implementation, which is online whenever it
@@ -26,16 +20,19 @@ func (d *Dispatcher) getStatus(_ context.Context, call Call) (any, error) {
 	return askedStatus{d, asked}, nil
 }
 
-// status returns how a bot is whose login state is online.
-func (d *Dispatcher) status(online bool) status {
-	return status{
-		AppInitialized: true,
-		AppEnabled:     true,
-		AppGood:        online,
-		Online:         online,
-		Good:           online,
-		Stat:           d.opts.Counters.Stat(),
+// status returns the data of get_status for a bot whose login state is online.
+// It is written by hand because encoding/json takes longer than everything else
+// that a call costs here.
+func (d *Dispatcher) status(online bool) json.RawMessage {
+	b := make([]byte, 0, 384)
+	b = append(b, `{"app_initialized":true,"app_enabled":true`...)
+	for _, name := range [...]string{"app_good", "online", "good"} {
+		b = appendName(b, name)
+		b = strconv.AppendBool(b, online)
 	}
+	b = append(b, `,"stat":`...)
+	b = d.opts.Counters.Stat().appendJSON(b)
+	return append(b, '}')
 }
 
 // askedStatus is a status for which the implementation has been asked.

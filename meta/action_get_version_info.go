@@ -2,7 +2,9 @@ package meta
 
 import (
 	"context"
+	"encoding/json"
 	"runtime"
+	"sync"
 )
 
 // versionInfo is the data of get_version_info.
@@ -26,7 +28,12 @@ type versionInfo struct {
 // getVersionInfo says go-cqhttp v1.2.0 where bot frameworks look for what they
 // may use, and the truth where people look.
 func (d *Dispatcher) getVersionInfo(context.Context, Call) (any, error) {
-	return versionInfo{
+	return encodedVersion()
+}
+
+// encodedVersion is always the same.
+var encodedVersion = sync.OnceValues(func() (json.RawMessage, error) {
+	return marshal(versionInfo{
 		AppName:                  "go-cqhttp",
 		AppVersion:               "v1.2.0",
 		AppFullName:              "onebot-meta " + Version(),
@@ -41,5 +48,5 @@ func (d *Dispatcher) getVersionInfo(context.Context, Call) (any, error) {
 		RuntimeOS:                runtime.GOOS,
 		Version:                  Version(),
 		ProtocolName:             1, // Android phone
-	}, nil
-}
+	})
+})

@@ -1,6 +1,9 @@
 package meta
 
-import "sync/atomic"
+import (
+	"strconv"
+	"sync/atomic"
+)
 
 // Counters count what get_status reports. The zero value is ready to use, and
 // all of it is safe for concurrent use.
@@ -56,4 +59,34 @@ func (c *Counters) Stat() Stat {
 		DisconnectTimes: c.Disconnects.Load(),
 		LostTimes:       lost,
 	}
+}
+
+// appendJSON appends what encoding/json makes of s.
+func (s Stat) appendJSON(b []byte) []byte {
+	b = append(b, `{"PacketReceived":`...)
+	b = strconv.AppendInt(b, s.PacketReceived, 10)
+	for _, field := range [...]struct {
+		name  string
+		value int64
+	}{
+		{"PacketSent", s.PacketSent},
+		{"PacketLost", s.PacketLost},
+		{"MessageReceived", s.MessageReceived},
+		{"MessageSent", s.MessageSent},
+		{"DisconnectTimes", s.DisconnectTimes},
+		{"LostTimes", s.LostTimes},
+		{"LastMessageTime", s.LastMessageTime},
+	} {
+		b = appendName(b, field.name)
+		b = strconv.AppendInt(b, field.value, 10)
+	}
+	return append(b, '}')
+}
+
+// appendName appends what comes before the value of another member of an object.
+// The name must need no escapes.
+func appendName(b []byte, name string) []byte {
+	b = append(b, `,"`...)
+	b = append(b, name...)
+	return append(b, `":`...)
 }

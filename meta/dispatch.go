@@ -32,7 +32,8 @@ type Options struct {
 }
 
 type action struct {
-	// run returns the data of the reply, or a [later] to wait for it.
+	// run returns the data of the reply, already as JSON if it is a
+	// [json.RawMessage], or a [later] to wait for it.
 	run func(ctx context.Context, call Call) (data any, err error)
 
 	// never marks an action that exists only to say that it is not supported.

@@ -1,6 +1,9 @@
 package meta
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // event is what every event has that the module itself sends, all of them meta
 // events of OneBot v11.
@@ -20,8 +23,8 @@ type lifecycleEvent struct {
 // heartbeatEvent is the event that says at intervals how the bot is.
 type heartbeatEvent struct {
 	event
-	Status   status `json:"status"`   // as get_status has it
-	Interval int64  `json:"interval"` // until the next one, in milliseconds
+	Status   json.RawMessage `json:"status"`   // as get_status has it
+	Interval int64           `json:"interval"` // until the next one, in milliseconds
 }
 
 // Connected returns the event, in JSON, that tells an app of a new connection

@@ -79,7 +79,11 @@ func (p *Pending) recovered(run func() (any, error)) (data any, err error) {
 func (p *Pending) replyOf(data any, err error) Reply {
 	reply := Reply{Status: "ok", Retcode: RetcodeOK, Echo: p.echo}
 	var encodeErr error
-	if data != nil {
+	switch data := data.(type) {
+	case nil:
+	case json.RawMessage:
+		reply.Data = data
+	default:
 		if reply.Data, encodeErr = marshal(data); encodeErr != nil {
 			p.logger.Error("encoding reply", zap.String("action", p.action), zap.Error(encodeErr))
 			return Failure(errInternal, p.echo)
