@@ -60,7 +60,7 @@ func (c *calls) take(message, echo []byte, send func(reply []byte) (delivered bo
 	action, reply, pending := c.begin(message, echo)
 	deliver := func(reply meta.Reply) {
 		c.handler.measureCall(action, reply.Retcode, start)
-		c.handler.shared.counters.Settle(send(reply.AppendJSON(nil)))
+		c.handler.shared.counters.Settle(send(reply.JSON()))
 	}
 	if pending == nil {
 		deliver(reply)

@@ -55,11 +55,14 @@ func asRefusal(err error) refusal {
 // body names if action is empty. If it returns an error, the call still has
 // what could be read.
 func (h *Handler) readCall(w http.ResponseWriter, r *http.Request, action string) (meta.Call, error) {
-	params, err := meta.ParseForm(r.URL.RawQuery)
-	if err != nil {
-		return meta.Call{Action: action}, err
+	var params meta.Params
+	if r.URL.RawQuery != "" {
+		var err error
+		if params, err = meta.ParseForm(r.URL.RawQuery); err != nil {
+			return meta.Call{Action: action}, err
+		}
+		delete(params, "access_token")
 	}
-	delete(params, "access_token")
 	sent, err := h.readBody(w, r)
 	if len(params) == 0 && sent != nil {
 		params = sent
@@ -76,7 +79,10 @@ func (h *Handler) readCall(w http.ResponseWriter, r *http.Request, action string
 // readBody reads the parameters in a request's body. An empty one has none,
 // whatever its type.
 func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) (meta.Params, error) {
-	if r.ContentLength > h.MaxBody {
+	switch {
+	case r.ContentLength == 0:
+		return nil, nil
+	case r.ContentLength > h.MaxBody:
 		return nil, errTooLarge(h.MaxBody)
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.MaxBody))

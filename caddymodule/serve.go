@@ -72,12 +72,7 @@ func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, action stri
 // answer reports whether the reply was delivered.
 func (h *Handler) answer(w http.ResponseWriter, r *http.Request, action string, b behind) (delivered bool) {
 	start := time.Now()
-	var call begun
-	if b.ask == nil && h.dispatcher.Instant(action) {
-		call = h.begin(w, r, action, b)
-	} else {
-		apart(func() { call = h.begin(w, r, action, b) })
-	}
+	call := h.beginSmall(w, r, action, b)
 	if call.err != nil {
 		why := asRefusal(call.err)
 		h.measureCall(call.action, why.failure.Retcode, start)
@@ -118,26 +113,36 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request, action string, b
 	return begun{action: call.Action, pending: h.dispatcher.Start(r.Context(), call)}
 }
 
-// apart runs f in a goroutine of its own, which ends with it, and waits for
-// that. A goroutine keeps the largest stack that it ever needed: without this,
-// each of many calls that wait for a download would hold 8 KiB more, as
-// BenchmarkWaitingCalls shows. It costs a few microseconds, so what has not to wait
+// beginSmall is begin for a call that may wait, in a goroutine of its own. A
+// goroutine keeps the largest stack that it ever needed: without this, each of
+// many calls that wait for a download would hold 8 KiB more, as
+// BenchmarkWaitingCalls shows. It costs a few microseconds, so what never waits
 // does without.
-func apart(f func()) {
-	panicked := make(chan any, 1)
-	go func() {
-		defer func() {
-			reason := recover()
-			if reason != nil && reason != http.ErrAbortHandler {
-				reason = fmt.Sprintf("%v\n%s", reason, debug.Stack())
-			}
-			panicked <- reason
-		}()
-		f()
-	}()
-	if reason := <-panicked; reason != nil {
-		panic(reason) // as if f had been called here: the server catches it
+func (h *Handler) beginSmall(w http.ResponseWriter, r *http.Request, action string, b behind) begun {
+	if b.ask == nil && h.dispatcher.Instant(action) {
+		return h.begin(w, r, action, b)
 	}
+	type result struct {
+		call     begun
+		panicked any
+	}
+	results := make(chan result, 1)
+	go func() {
+		var got result
+		defer func() {
+			got.panicked = recover()
+			if got.panicked != nil && got.panicked != http.ErrAbortHandler {
+				got.panicked = fmt.Sprintf("%v\n%s", got.panicked, debug.Stack())
+			}
+			results <- got
+		}()
+		got.call = h.begin(w, r, action, b)
+	}()
+	got := <-results
+	if got.panicked != nil {
+		panic(got.panicked) // as if it had happened here: the server catches it
+	}
+	return got.call
 }
 
 // refuse answers a call that is not carried out.
@@ -166,7 +171,7 @@ func clientIP(r *http.Request) zap.Field {
 
 // deliver sends a reply. It reports false if nobody is there to take it.
 func deliver(w http.ResponseWriter, r *http.Request, status int, reply meta.Reply) bool {
-	body := reply.AppendJSON(nil)
+	body := reply.JSON()
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)

@@ -94,7 +94,7 @@ func TestABadHandshakeIsRefused(t *testing.T) {
 			}
 			defer resp.Body.Close()
 			body, err := io.ReadAll(resp.Body)
-			if want := string(meta.Failure(tt.why.failure, nil).AppendJSON(nil)); resp.StatusCode != 400 || string(body) != want || err != nil {
+			if want := string(meta.Failure(tt.why.failure, nil).JSON()); resp.StatusCode != 400 || string(body) != want || err != nil {
 				t.Errorf("it is answered by %s %s (%v), want %s", resp.Status, body, err, want)
 			}
 			want := ""

@@ -42,7 +42,7 @@ func TestDownloadFileReturnsAPathToTheContent(t *testing.T) {
 			reply := do(t, d, "download_file", tt.params)
 			var data map[string]string
 			if reply.Status != "ok" || json.Unmarshal(reply.Data, &data) != nil || len(data) != 1 {
-				t.Fatalf("got %s", reply.AppendJSON(nil))
+				t.Fatalf("got %s", reply.JSON())
 			}
 			path := data["file"]
 			if !filepath.IsAbs(path) || filepath.Ext(path) != tt.ext {
@@ -89,7 +89,7 @@ func TestDownloadFileSaysWhatIsWrong(t *testing.T) {
 	} {
 		reply := do(t, d, "download_file", params)
 		if reply.Status != "failed" || reply.Retcode != 1400 || reply.Data != nil || reply.Message != want || reply.Wording == "" {
-			t.Errorf("%s: got %s, want %s", params, reply.AppendJSON(nil), want)
+			t.Errorf("%s: got %s, want %s", params, reply.JSON(), want)
 		}
 	}
 }

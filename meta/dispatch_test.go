@@ -101,15 +101,15 @@ func TestActionsAnswerAsThePageSays(t *testing.T) {
 		"":                      {Status: "failed", Retcode: 1404, Message: "no action is named", Wording: "未指定 API"},
 	} {
 		want.Echo = raw(`"e"`)
-		if got := do(t, d, action, `{"delay":"0","content":"x"}`); string(got.AppendJSON(nil)) != string(want.AppendJSON(nil)) {
-			t.Errorf("%s: got %s\nwant %s", action, got.AppendJSON(nil), want.AppendJSON(nil))
+		if got := do(t, d, action, `{"delay":"0","content":"x"}`); string(got.JSON()) != string(want.JSON()) {
+			t.Errorf("%s: got %s\nwant %s", action, got.JSON(), want.JSON())
 		}
 		if known := want.Message == "" || want.Data != nil; d.Knows(action) != known {
 			t.Errorf("Knows(%q) = %t", action, !known)
 		}
 	}
-	if got, want := do(t, d, ".get_word_slices", `{}`), do(t, d, "get_word_slices", `{}`); string(got.AppendJSON(nil)) != string(want.AppendJSON(nil)) {
-		t.Errorf(".get_word_slices answers %s", got.AppendJSON(nil))
+	if got, want := do(t, d, ".get_word_slices", `{}`), do(t, d, "get_word_slices", `{}`); string(got.JSON()) != string(want.JSON()) {
+		t.Errorf(".get_word_slices answers %s", got.JSON())
 	}
 }
 

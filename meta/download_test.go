@@ -158,7 +158,7 @@ func TestADownloadIsLoggedAndToldWithTheSameFacts(t *testing.T) {
 
 			name, isThere := filepath.Base(got.File), got.File != ""
 			if isThere != (tt.reason == "") || isThere && !strings.Contains(string(reply.Data), name) {
-				t.Errorf("told of the file %q, the reply is %s", got.File, reply.AppendJSON(nil))
+				t.Errorf("told of the file %q, the reply is %s", got.File, reply.JSON())
 			}
 			if want := (Download{
 				Result: tt.result, URL: place, File: got.File, Size: tt.size, Duration: got.Duration,
@@ -223,7 +223,7 @@ func TestADownloadInTheBackgroundIsToldOnce(t *testing.T) {
 	asked := last()
 	reply := do(t, d, "download_file", params) // which is under way still, or left to it
 	if !strings.Contains(string(reply.Data), filepath.Base(first.File)) || last() != asked || len(told) != 0 || logs.FilterMessage("downloaded file").Len() != 1 {
-		t.Errorf("told %+v and %d more, then got %s", first, len(told), reply.AppendJSON(nil))
+		t.Errorf("told %+v and %d more, then got %s", first, len(told), reply.JSON())
 	}
 }
 

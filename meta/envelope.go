@@ -82,9 +82,11 @@ func Failure(err error, echo json.RawMessage) Reply {
 	}
 }
 
-// AppendJSON appends the envelope as one JSON object. It is written by hand
-// because encoding/json would compact and escape the echo.
-func (r Reply) AppendJSON(b []byte) []byte {
+// JSON returns the envelope as one JSON object. It is written by hand because
+// encoding/json would compact and escape the echo.
+func (r Reply) JSON() []byte {
+	const frame = `{"status":"failed","retcode":1400,"data":null,"message":"","wording":"","echo":}`
+	b := make([]byte, 0, len(frame)+len(r.Data)+len(r.Message)+len(r.Wording)+len(r.Echo))
 	b = append(b, `{"status":"`...)
 	b = append(b, r.Status...)
 	b = append(b, `","retcode":`...)

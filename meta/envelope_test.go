@@ -37,7 +37,7 @@ func TestReplyIsWrittenAsOneJSONObject(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := string(tt.reply.AppendJSON(nil))
+			got := string(tt.reply.JSON())
 			if got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}

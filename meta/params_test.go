@@ -155,7 +155,7 @@ func FuzzParseObject(f *testing.F) {
 			{Status: "ok", Echo: call.Echo},
 			Failure(UnknownAction(call.Action), call.Echo),
 		} {
-			got := reply.AppendJSON(nil)
+			got := reply.JSON()
 			if !json.Valid(got) || !utf8.Valid(got) {
 				t.Errorf("reply is not JSON: %q", got)
 			}
