@@ -61,6 +61,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Logger:     h.logger,
 		Downloaded: h.shared.downloaded,
 	})
+	h.successes = successesOf(h.Name, h.dispatcher.Supported())
 	return h.show()
 }
 

@@ -100,6 +100,7 @@ type Handler struct {
 	serving    func()       // called before a request is served
 	files      *fetch.Client
 	dispatcher *meta.Dispatcher
+	successes  map[string]func() measure // of the actions that can succeed
 	sockets    *sockets
 	logger     *zap.Logger
 	refusals   *zap.Logger   // sampled

@@ -10,9 +10,9 @@ import (
 // implementation behind included.
 func (d *Dispatcher) getSupportedActions(ctx context.Context, call Call) (any, error) {
 	if call.Ask == nil {
-		return d.supported(), nil
+		return d.Supported(), nil
 	}
-	merging := &merging{done: make(chan struct{}), names: d.supported()}
+	merging := &merging{done: make(chan struct{}), names: d.Supported()}
 	ask := call.Ask("get_supported_actions")
 	go func() {
 		defer close(merging.done)
@@ -28,7 +28,7 @@ func (d *Dispatcher) getSupportedActions(ctx context.Context, call Call) (any, e
 // both have one, ours answers.
 func (d *Dispatcher) merge(theirs []string) []string {
 	names := slices.DeleteFunc(theirs, d.Knows)
-	names = append(names, d.supported()...)
+	names = append(names, d.Supported()...)
 	slices.Sort(names)
 	return slices.Compact(names)
 }

@@ -129,8 +129,8 @@ func (d *Dispatcher) background(p *Pending, a action, call Call) bool {
 	})
 }
 
-// supported returns the names of the actions that can succeed, sorted.
-func (d *Dispatcher) supported() []string {
+// Supported returns the names of the actions that can succeed, sorted.
+func (d *Dispatcher) Supported() []string {
 	names := slices.Sorted(maps.Keys(d.actions))
 	return slices.DeleteFunc(names, func(name string) bool { return d.actions[name].never })
 }
