@@ -58,7 +58,7 @@ func (c *calls) take(message, echo []byte, send func(reply []byte) (delivered bo
 	c.handler.shared.counters.PacketsReceived.Add(1)
 	start := time.Now()
 	action, reply, pending := c.begin(message, echo)
-	deliver := func(reply meta.Reply) {
+	deliver := func(reply *meta.Reply) {
 		c.handler.measureCall(action, reply.Retcode, start)
 		c.handler.shared.counters.Settle(send(reply.JSON()))
 	}
@@ -70,17 +70,14 @@ func (c *calls) take(message, echo []byte, send func(reply []byte) (delivered bo
 	// a goroutine of its own is small as long as it waits, see apart
 	go func() {
 		defer c.leave(size)
-		select {
-		case <-pending.Done():
-		case <-c.ctx.Done():
-		}
+		pending.Wait(c.ctx)
 		deliver(pending.Reply(c.ctx))
 	}()
 }
 
 // begin begins to carry out a call, of action. It returns the reply, or what
 // there is to wait for, and then leave must be called.
-func (c *calls) begin(message, echo []byte) (action string, reply meta.Reply, pending *meta.Pending) {
+func (c *calls) begin(message, echo []byte) (action string, reply *meta.Reply, pending *meta.Pending) {
 	if message == nil {
 		if !utf8.Valid(echo) {
 			echo = nil // a reply is text
@@ -108,7 +105,7 @@ func (c *calls) begin(message, echo []byte) (action string, reply meta.Reply, pe
 		c.leave(size)
 		return call.Action, pending.Reply(c.ctx), nil
 	default:
-		return call.Action, meta.Reply{}, pending
+		return call.Action, nil, pending
 	}
 }
 

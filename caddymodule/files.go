@@ -41,12 +41,12 @@ func (h *Handler) servedName(path string) (name string, ok bool) {
 // serveFile answers a request for a file. It is no call, and so not counted.
 func (h *Handler) serveFile(w http.ResponseWriter, r *http.Request, name string) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		h.refuse(w, r, errFileMethod, nil)
+		h.refuse(w, r, errFileMethod)
 		return
 	}
 	file, err := h.openSegment(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		h.refuse(w, r, errNoFile, nil)
+		h.refuse(w, r, errNoFile)
 		return
 	}
 	if err != nil {
@@ -93,9 +93,9 @@ func (h *Handler) refuseContent(w http.ResponseWriter, r *http.Request, status i
 	}
 	switch status {
 	case http.StatusPreconditionFailed:
-		h.refuse(w, r, errIfMatch, nil)
+		h.refuse(w, r, errIfMatch)
 	case http.StatusRequestedRangeNotSatisfiable:
-		h.refuse(w, r, errRange, nil)
+		h.refuse(w, r, errRange)
 	default:
 		h.failFile(w, r, errors.New("the file cannot be searched"))
 	}

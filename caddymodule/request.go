@@ -54,12 +54,21 @@ func asRefusal(err error) refusal {
 // readCall reads the call that r makes of action, or of the action that its
 // body names if action is empty. If it returns an error, the call still has
 // what could be read.
-func (h *Handler) readCall(w http.ResponseWriter, r *http.Request, action string) (meta.Call, error) {
+func (h *Handler) readCall(w http.ResponseWriter, r *http.Request, action string) (*meta.Call, error) {
+	if action != "" && r.URL.RawQuery == "" && r.ContentLength == 0 {
+		return &meta.Call{Action: action}, nil
+	}
+	return h.readSent(w, r, action)
+}
+
+// readSent is readCall for a request that says more than the action. It is apart
+// because it takes much more stack, which has to grow for it.
+func (h *Handler) readSent(w http.ResponseWriter, r *http.Request, action string) (*meta.Call, error) {
 	var params meta.Params
 	if r.URL.RawQuery != "" {
 		var err error
 		if params, err = meta.ParseForm(r.URL.RawQuery); err != nil {
-			return meta.Call{Action: action}, err
+			return &meta.Call{Action: action}, err
 		}
 		delete(params, "access_token")
 	}

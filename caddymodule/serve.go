@@ -24,7 +24,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	if why, ok := h.tokens.authorize(r); !ok {
 		h.measureCall(action, why.failure.Retcode, time.Now())
-		h.refuse(w, r, why, nil)
+		h.refuse(w, r, why)
 		return nil
 	}
 	h.serving()
@@ -65,52 +65,61 @@ type behind struct {
 // answerHere carries out the call that r makes of action, or of what its body
 // names if that is empty.
 func (h *Handler) answerHere(w http.ResponseWriter, r *http.Request, action string, b behind) {
-	h.shared.counters.PacketsReceived.Add(1)
-	h.shared.counters.Settle(h.answer(w, r, action, b))
+	counters := h.shared.counters
+	counters.PacketsReceived.Add(1)
+	status, reply := h.answer(w, r, action, b)
+	counters.Settle(deliver(w, r, status, reply))
 }
 
-// answer reports whether the reply was delivered.
-func (h *Handler) answer(w http.ResponseWriter, r *http.Request, action string, b behind) (delivered bool) {
+// answer returns the HTTP status and the reply, for which it has waited.
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, action string, b behind) (status int, reply *meta.Reply) {
 	start := time.Now()
-	call := h.beginSmall(w, r, action, b)
-	if call.err != nil {
-		why := asRefusal(call.err)
-		h.measureCall(call.action, why.failure.Retcode, start)
-		return h.refuse(w, r, why, call.echo)
+	var pending *meta.Pending
+	var refused *refusedCall
+	if b.ask == nil && h.dispatcher.Instant(action) {
+		pending, refused = h.begin(w, r, action, b)
+	} else {
+		pending, refused = h.beginSmall(w, r, action, b)
 	}
-	select {
-	case <-call.pending.Done():
-	case <-r.Context().Done():
+	if refused != nil {
+		h.measureCall(refused.action, refused.why.failure.Retcode, start)
+		h.prepareRefusal(w, r, refused.why)
+		return refused.why.status, meta.Failure(refused.why.failure, refused.echo)
 	}
-	reply := call.pending.Reply(r.Context())
-	h.measureCall(call.action, reply.Retcode, start)
-	return deliver(w, r, http.StatusOK, reply)
+	pending.Wait(r.Context())
+	reply = pending.Reply(r.Context())
+	h.measureCall(pending.Action(), reply.Retcode, start)
+	return http.StatusOK, reply
 }
 
-// begun is a call that is being carried out, or why it is not.
-type begun struct {
-	action  string
-	pending *meta.Pending
-	echo    json.RawMessage
-	err     error
+// refusedCall is a call that is not carried out.
+type refusedCall struct {
+	action string
+	echo   json.RawMessage
+	why    refusal
 }
 
-// begin begins to carry out the call that r makes. It is read even if it will
-// be refused, for its echo.
-func (h *Handler) begin(w http.ResponseWriter, r *http.Request, action string, b behind) begun {
+// begin begins to carry out the call that r makes, unless it is refused. It is
+// read even then, for its echo.
+func (h *Handler) begin(w http.ResponseWriter, r *http.Request, action string, b behind) (*meta.Pending, *refusedCall) {
 	call, err := h.readCall(w, r, action)
 	call.Action, call.Ask, call.FileURL = cmp.Or(b.action, call.Action), b.ask, h.fileURLs(r)
+	if err := h.check(r, call, err); err != nil {
+		return nil, &refusedCall{call.Action, call.Echo, asRefusal(err)}
+	}
+	return h.dispatcher.Start(r.Context(), call), nil
+}
+
+// check returns why a call is refused that was read with err.
+func (h *Handler) check(r *http.Request, call *meta.Call, err error) error {
 	unread := call.Action == "" && err != nil // it might have named one
 	switch {
 	case !h.dispatcher.Knows(call.Action) && !unread:
-		err = refusal{status: http.StatusNotFound, failure: meta.UnknownAction(call.Action)}
+		return refusal{status: http.StatusNotFound, failure: meta.UnknownAction(call.Action)}
 	case r.Method != http.MethodGet && r.Method != http.MethodPost:
-		err = errMethod
+		return errMethod
 	}
-	if err != nil {
-		return begun{action: call.Action, echo: call.Echo, err: err}
-	}
-	return begun{action: call.Action, pending: h.dispatcher.Start(r.Context(), call)}
+	return err
 }
 
 // beginSmall is begin for a call that may wait, in a goroutine of its own. A
@@ -118,12 +127,10 @@ func (h *Handler) begin(w http.ResponseWriter, r *http.Request, action string, b
 // many calls that wait for a download would hold 8 KiB more, as
 // BenchmarkWaitingCalls shows. It costs a few microseconds, so what never waits
 // does without.
-func (h *Handler) beginSmall(w http.ResponseWriter, r *http.Request, action string, b behind) begun {
-	if b.ask == nil && h.dispatcher.Instant(action) {
-		return h.begin(w, r, action, b)
-	}
+func (h *Handler) beginSmall(w http.ResponseWriter, r *http.Request, action string, b behind) (*meta.Pending, *refusedCall) {
 	type result struct {
-		call     begun
+		pending  *meta.Pending
+		refused  *refusedCall
 		panicked any
 	}
 	results := make(chan result, 1)
@@ -136,17 +143,23 @@ func (h *Handler) beginSmall(w http.ResponseWriter, r *http.Request, action stri
 			}
 			results <- got
 		}()
-		got.call = h.begin(w, r, action, b)
+		got.pending, got.refused = h.begin(w, r, action, b)
 	}()
 	got := <-results
 	if got.panicked != nil {
 		panic(got.panicked) // as if it had happened here: the server catches it
 	}
-	return got.call
+	return got.pending, got.refused
 }
 
-// refuse answers a call that is not carried out.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, why refusal, echo json.RawMessage) (delivered bool) {
+// refuse answers a request that is no call, or not let in.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, why refusal) {
+	h.prepareRefusal(w, r, why)
+	deliver(w, r, why.status, meta.Failure(why.failure, nil))
+}
+
+// prepareRefusal logs a refusal and sets the headers that belong to it.
+func (h *Handler) prepareRefusal(w http.ResponseWriter, r *http.Request, why refusal) {
 	message := "refused call"
 	if why == errUnauthorized || why == errForbidden {
 		message = "refused token" // sampled apart, so that one does not hide the other
@@ -161,7 +174,6 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, why refusal, ec
 	case http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", why.allow)
 	}
-	return deliver(w, r, why.status, meta.Failure(why.failure, echo))
 }
 
 // clientIP is the field of a log line that says who sent r.
@@ -170,7 +182,7 @@ func clientIP(r *http.Request) zap.Field {
 }
 
 // deliver sends a reply. It reports false if nobody is there to take it.
-func deliver(w http.ResponseWriter, r *http.Request, status int, reply meta.Reply) bool {
+func deliver(w http.ResponseWriter, r *http.Request, status int, reply *meta.Reply) bool {
 	body := reply.JSON()
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))

@@ -28,7 +28,7 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, action 
 		if why == errHandshakeVersion {
 			w.Header().Set("Sec-WebSocket-Version", "13")
 		}
-		h.refuse(w, r, why, nil)
+		h.refuse(w, r, why)
 		return
 	}
 	wire, err := accept(w, r)

@@ -27,7 +27,7 @@ type wanted struct {
 //
 // A download is logged once, however many calls wait for it, and also when
 // none does any more.
-func (d *Dispatcher) downloadFile(_ context.Context, call Call) (any, error) {
+func (d *Dispatcher) downloadFile(_ context.Context, call *Call) (any, error) {
 	start := time.Now()
 	want, err := parseWanted(call.Params)
 	want.Unclaimed = call.unanswered

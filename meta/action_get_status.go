@@ -9,7 +9,7 @@ import (
 // getStatus tells of the implementation behind, if there is one. Standing
 // alone, the module is the whole implementation, which is online whenever it
 // can answer.
-func (d *Dispatcher) getStatus(_ context.Context, call Call) (any, error) {
+func (d *Dispatcher) getStatus(_ context.Context, call *Call) (any, error) {
 	if call.Ask == nil {
 		return d.status(true), nil
 	}
@@ -25,11 +25,12 @@ func (d *Dispatcher) getStatus(_ context.Context, call Call) (any, error) {
 // that a call costs here.
 func (d *Dispatcher) status(online bool) json.RawMessage {
 	b := make([]byte, 0, 384)
-	b = append(b, `{"app_initialized":true,"app_enabled":true`...)
-	for _, name := range [...]string{"app_good", "online", "good"} {
-		b = appendName(b, name)
-		b = strconv.AppendBool(b, online)
-	}
+	b = append(b, `{"app_initialized":true,"app_enabled":true,"app_good":`...)
+	b = strconv.AppendBool(b, online)
+	b = append(b, `,"online":`...)
+	b = strconv.AppendBool(b, online)
+	b = append(b, `,"good":`...)
+	b = strconv.AppendBool(b, online)
 	b = append(b, `,"stat":`...)
 	b = d.opts.Counters.Stat().appendJSON(b)
 	return append(b, '}')

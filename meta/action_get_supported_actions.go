@@ -8,7 +8,7 @@ import (
 // getSupportedActions is an action of OneBot v12 that v11 implementations have
 // taken over: the sorted names of the actions that can succeed, those of the
 // implementation behind included.
-func (d *Dispatcher) getSupportedActions(ctx context.Context, call Call) (any, error) {
+func (d *Dispatcher) getSupportedActions(ctx context.Context, call *Call) (any, error) {
 	if call.Ask == nil {
 		return d.Supported(), nil
 	}

@@ -27,7 +27,7 @@ type versionInfo struct {
 
 // getVersionInfo says go-cqhttp v1.2.0 where bot frameworks look for what they
 // may use, and the truth where people look.
-func (d *Dispatcher) getVersionInfo(context.Context, Call) (any, error) {
+func (d *Dispatcher) getVersionInfo(context.Context, *Call) (any, error) {
 	return encodedVersion()
 }
 

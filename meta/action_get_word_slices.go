@@ -16,6 +16,6 @@ var errNoWordSlices = &Error{
 
 // getWordSlices always fails, with data that says so in the way go-cqhttp's
 // successors do.
-func (d *Dispatcher) getWordSlices(context.Context, Call) (any, error) {
+func (d *Dispatcher) getWordSlices(context.Context, *Call) (any, error) {
 	return wordSlices{NotSupported: true, Message: errNoWordSlices.Message}, errNoWordSlices
 }

@@ -65,28 +65,21 @@ func (c *Counters) Stat() Stat {
 func (s Stat) appendJSON(b []byte) []byte {
 	b = append(b, `{"PacketReceived":`...)
 	b = strconv.AppendInt(b, s.PacketReceived, 10)
-	for _, field := range [...]struct {
-		name  string
-		value int64
-	}{
-		{"PacketSent", s.PacketSent},
-		{"PacketLost", s.PacketLost},
-		{"MessageReceived", s.MessageReceived},
-		{"MessageSent", s.MessageSent},
-		{"DisconnectTimes", s.DisconnectTimes},
-		{"LostTimes", s.LostTimes},
-		{"LastMessageTime", s.LastMessageTime},
-	} {
-		b = appendName(b, field.name)
-		b = strconv.AppendInt(b, field.value, 10)
-	}
+	b = appendNumber(b, "PacketSent", s.PacketSent)
+	b = appendNumber(b, "PacketLost", s.PacketLost)
+	b = appendNumber(b, "MessageReceived", s.MessageReceived)
+	b = appendNumber(b, "MessageSent", s.MessageSent)
+	b = appendNumber(b, "DisconnectTimes", s.DisconnectTimes)
+	b = appendNumber(b, "LostTimes", s.LostTimes)
+	b = appendNumber(b, "LastMessageTime", s.LastMessageTime)
 	return append(b, '}')
 }
 
-// appendName appends what comes before the value of another member of an object.
-// The name must need no escapes.
-func appendName(b []byte, name string) []byte {
+// appendNumber appends another member of an object. Its name must need no
+// escapes.
+func appendNumber(b []byte, name string, value int64) []byte {
 	b = append(b, `,"`...)
 	b = append(b, name...)
-	return append(b, `":`...)
+	b = append(b, `":`...)
+	return strconv.AppendInt(b, value, 10)
 }

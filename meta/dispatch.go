@@ -34,7 +34,7 @@ type Options struct {
 type action struct {
 	// run returns the data of the reply, already as JSON if it is a
 	// [json.RawMessage], or a [later] to wait for it.
-	run func(ctx context.Context, call Call) (data any, err error)
+	run func(ctx context.Context, call *Call) (data any, err error)
 
 	// never marks an action that exists only to say that it is not supported.
 	never bool
@@ -94,37 +94,44 @@ func (d *Dispatcher) Base(called string) (name string, ok bool) {
 
 // Do carries out a call and returns its reply, for which it waits as long as
 // ctx lasts. See Start.
-func (d *Dispatcher) Do(ctx context.Context, call Call) Reply {
+func (d *Dispatcher) Do(ctx context.Context, call *Call) *Reply {
 	return d.Start(ctx, call).Reply(ctx)
 }
 
 // Start begins to carry out a call. A call with the suffix _async is answered
 // at once and carried out in the background; the end of ctx does not stop it.
-func (d *Dispatcher) Start(ctx context.Context, call Call) *Pending {
+func (d *Dispatcher) Start(ctx context.Context, call *Call) *Pending {
 	name, async := CutSuffix(call.Action)
 	a, ok := d.actions[name]
 	p := &Pending{logger: d.opts.Logger, action: name, quiet: a.polled, echo: call.Echo, start: time.Now()}
-	switch {
-	case !ok:
-		p.reply = Failure(UnknownAction(call.Action), call.Echo)
-	case !async:
+	if ok && !async {
 		p.carryOut(func() (any, error) { return a.run(ctx, call) })
-	case d.background(p, a, call):
-		p.reply = Reply{Status: "async", Retcode: RetcodeAsync, Echo: call.Echo}
-	default:
-		d.opts.Logger.Warn("background queue is full", zap.String("action", name))
-		p.reply = Failure(errBusy, call.Echo)
+	} else {
+		d.startAside(p, a, call)
 	}
 	return p
 }
 
+// startAside is Start for what is not carried out before it returns.
+func (d *Dispatcher) startAside(p *Pending, a action, call *Call) {
+	switch {
+	case a.run == nil:
+		p.fail(UnknownAction(call.Action), nil)
+	case d.background(p, a, call):
+		p.reply.Status, p.reply.Retcode, p.reply.Echo = "async", RetcodeAsync, call.Echo
+	default:
+		d.opts.Logger.Warn("background queue is full", zap.String("action", p.action))
+		p.fail(errBusy, nil)
+	}
+}
+
 // background has a call carried out to which nobody takes the reply. It
 // reports false if too many are already.
-func (d *Dispatcher) background(p *Pending, a action, call Call) bool {
-	call.FileURL, call.Ask, call.unanswered = nil, nil, true
+func (d *Dispatcher) background(p *Pending, a action, call *Call) bool {
+	unanswered := Call{Action: call.Action, Params: call.Params, unanswered: true}
 	unheard := *p
 	return d.opts.Queue.Go(func(ctx context.Context) {
-		unheard.carryOut(func() (any, error) { return a.run(ctx, call) })
+		unheard.carryOut(func() (any, error) { return a.run(ctx, &unanswered) })
 		unheard.Reply(ctx)
 	})
 }

@@ -70,19 +70,19 @@ func newDispatcherWith(t *testing.T, change func(*fetch.Options)) (*Dispatcher, 
 	}), logs
 }
 
-func do(t *testing.T, d *Dispatcher, action, params string) Reply {
+func do(t *testing.T, d *Dispatcher, action, params string) *Reply {
 	t.Helper()
 	p, err := ParseObject([]byte(params))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return d.Do(t.Context(), Call{Action: action, Params: p, Echo: raw(`"e"`)})
+	return d.Do(t.Context(), &Call{Action: action, Params: p, Echo: raw(`"e"`)})
 }
 
 func TestActionsAnswerAsThePageSays(t *testing.T) {
 	d, _ := newDispatcher(t)
 	const noSlices = `.get_word_slices: not supported (the word slicing service of Tencent is not available)`
-	for action, want := range map[string]Reply{
+	for action, want := range map[string]*Reply{
 		"get_status": {Status: "ok", Data: raw(`{"app_initialized":true,"app_enabled":true,"app_good":true,"online":true,"good":true,` +
 			`"stat":{"PacketReceived":0,"PacketSent":0,"PacketLost":0,"MessageReceived":0,"MessageSent":0,"DisconnectTimes":0,"LostTimes":0,"LastMessageTime":0}}`)},
 		"get_supported_actions":    {Status: "ok", Data: raw(`["clean_cache","download_file","get_status","get_supported_actions","get_version_info","reload_event_filter","set_restart"]`)},
@@ -162,7 +162,7 @@ func TestStatusReportsTheCounters(t *testing.T) {
 
 func TestAPanicFailsItsCallAlone(t *testing.T) {
 	d, logs := newDispatcher(t)
-	d.actions["broken"] = action{run: func(context.Context, Call) (any, error) { panic("oops") }}
+	d.actions["broken"] = action{run: func(context.Context, *Call) (any, error) { panic("oops") }}
 	if got := do(t, d, "broken", `{}`); got.Status != "failed" || got.Message != errInternal.Message {
 		t.Errorf("got %+v", got)
 	}
@@ -179,7 +179,7 @@ func TestAPanicFailsItsCallAlone(t *testing.T) {
 func TestAFullQueueIsAFailure(t *testing.T) {
 	d, _ := newDispatcher(t)
 	release := make(chan struct{})
-	d.actions["slow"] = action{run: func(context.Context, Call) (any, error) { <-release; return nil, nil }}
+	d.actions["slow"] = action{run: func(context.Context, *Call) (any, error) { <-release; return nil, nil }}
 	for range 2 {
 		if got := do(t, d, "slow_async", `{}`); got.Status != "async" {
 			t.Fatalf("got %+v", got)
@@ -218,7 +218,7 @@ func TestAnActionIsLoggedOnceAtDebugUnlessItIsPolled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, logs := newDispatcher(t)
-			d.Do(t.Context(), tt.call)
+			d.Do(t.Context(), &tt.call)
 			d.opts.Queue.Close()
 			lines := logs.TakeAll()
 			if tt.want == nil {
@@ -242,7 +242,7 @@ func TestAnActionIsLoggedOnceAtDebugUnlessItIsPolled(t *testing.T) {
 func TestAStatusThatGoesWrongIsLoggedForAllThat(t *testing.T) {
 	d, logs := newDispatcher(t)
 	d.opts.Backend = nil // a bug
-	d.Do(t.Context(), Call{Action: "get_status", Ask: func(string) func(context.Context) ([]byte, error) { return nil }})
+	d.Do(t.Context(), &Call{Action: "get_status", Ask: func(string) func(context.Context) ([]byte, error) { return nil }})
 	if logs.FilterMessage("action panicked").Len() != 1 || logs.Len() != 1 {
 		t.Errorf("logged %+v", logs.All())
 	}

@@ -184,7 +184,7 @@ func TestADownloadIsToldOnceHoweverManyWaitForIt(t *testing.T) {
 	d, logs := newDispatcher(t)
 	told := make(chan Download, 100)
 	d.opts.Downloaded = func(ended Download) { told <- ended }
-	call := Call{Action: "download_file", Params: Params{"url": raw(`"` + server.URL + `"`)}}
+	call := &Call{Action: "download_file", Params: Params{"url": raw(`"` + server.URL + `"`)}}
 	var calls []*Pending
 	for range 20 {
 		calls = append(calls, d.Start(t.Context(), call))

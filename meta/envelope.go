@@ -68,12 +68,12 @@ type Reply struct {
 
 // Failure is the reply to a call that failed with err. An err that is not an
 // [*Error] is a fault of ours, and its text is kept from the caller.
-func Failure(err error, echo json.RawMessage) Reply {
+func Failure(err error, echo json.RawMessage) *Reply {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
 		e = errInternal
 	}
-	return Reply{
+	return &Reply{
 		Status:  "failed",
 		Retcode: e.Retcode,
 		Message: e.Message,
@@ -84,7 +84,7 @@ func Failure(err error, echo json.RawMessage) Reply {
 
 // JSON returns the envelope as one JSON object. It is written by hand because
 // encoding/json would compact and escape the echo.
-func (r Reply) JSON() []byte {
+func (r *Reply) JSON() []byte {
 	const frame = `{"status":"failed","retcode":1400,"data":null,"message":"","wording":"","echo":}`
 	b := make([]byte, 0, len(frame)+len(r.Data)+len(r.Message)+len(r.Wording)+len(r.Echo))
 	b = append(b, `{"status":"`...)

@@ -8,23 +8,23 @@ import (
 
 func TestReplyIsWrittenAsOneJSONObject(t *testing.T) {
 	for name, tt := range map[string]struct {
-		reply Reply
+		reply *Reply
 		want  string
 	}{
 		"success without data": {
-			Reply{Status: "ok"},
+			&Reply{Status: "ok"},
 			`{"status":"ok","retcode":0,"data":null}`,
 		},
 		"success with data and echo": {
-			Reply{Status: "ok", Data: json.RawMessage(`{"a":1}`), Echo: json.RawMessage(`"x"`)},
+			&Reply{Status: "ok", Data: json.RawMessage(`{"a":1}`), Echo: json.RawMessage(`"x"`)},
 			`{"status":"ok","retcode":0,"data":{"a":1},"echo":"x"}`,
 		},
 		"echo keeps its every byte": {
-			Reply{Status: "ok", Echo: json.RawMessage("{ \"b\" : 1.0e2,\t\"<&>\":\"\\u00e9\" }")},
+			&Reply{Status: "ok", Echo: json.RawMessage("{ \"b\" : 1.0e2,\t\"<&>\":\"\\u00e9\" }")},
 			"{\"status\":\"ok\",\"retcode\":0,\"data\":null,\"echo\":{ \"b\" : 1.0e2,\t\"<&>\":\"\\u00e9\" }}",
 		},
 		"an echo of null is an echo": {
-			Reply{Status: "async", Retcode: 1, Echo: json.RawMessage(`null`)},
+			&Reply{Status: "async", Retcode: 1, Echo: json.RawMessage(`null`)},
 			`{"status":"async","retcode":1,"data":null,"echo":null}`,
 		},
 		"failure says why in two languages": {

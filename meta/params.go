@@ -73,8 +73,8 @@ func ParseForm(form string) (Params, error) {
 
 // ParamsCall makes a call of action out of its parameters. An echo among them
 // is not a parameter.
-func ParamsCall(action string, params Params) Call {
-	call := Call{Action: action, Params: params, Echo: params["echo"]}
+func ParamsCall(action string, params Params) *Call {
+	call := &Call{Action: action, Params: params, Echo: params["echo"]}
 	delete(params, "echo")
 	return call
 }
@@ -82,7 +82,7 @@ func ParamsCall(action string, params Params) Call {
 // EnvelopeCall makes a call out of an object with action, params and echo.
 // What else is in the object is a parameter that params may override, as it is
 // when it comes from a URL's query. An error leaves the call its action.
-func EnvelopeCall(envelope Params) (Call, error) {
+func EnvelopeCall(envelope Params) (*Call, error) {
 	call := ParamsCall("", envelope)
 	// An action that is not a string is no action there is.
 	if json.Unmarshal(envelope["action"], &call.Action) != nil {

@@ -95,7 +95,7 @@ func TestEnvelopeCall(t *testing.T) {
 			if err != nil {
 				got.Params = Params{} // they do not matter then
 			}
-			if !reflect.DeepEqual(got, tt.want) {
+			if !reflect.DeepEqual(*got, tt.want) {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 		})
@@ -151,7 +151,7 @@ func FuzzParseObject(f *testing.F) {
 		if !bytes.Equal(call.Echo, echo) {
 			t.Errorf("echo changed: %s, was %s", call.Echo, echo)
 		}
-		for _, reply := range []Reply{
+		for _, reply := range []*Reply{
 			{Status: "ok", Echo: call.Echo},
 			Failure(UnknownAction(call.Action), call.Echo),
 		} {

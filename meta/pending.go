@@ -29,6 +29,9 @@ type later interface {
 	data(ctx context.Context) (any, error)
 }
 
+// Action is the name of the action, without a suffix.
+func (p *Pending) Action() string { return p.action }
+
 var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // Done is closed when Reply does not have to wait.
@@ -39,12 +42,24 @@ func (p *Pending) Done() <-chan struct{} {
 	return p.later.Done()
 }
 
+// Wait returns when Done is closed or ctx ends. Whoever calls it before Reply waits
+// on little stack.
+func (p *Pending) Wait(ctx context.Context) {
+	if p.later == nil {
+		return
+	}
+	select {
+	case <-p.later.Done():
+	case <-ctx.Done():
+	}
+}
+
 // Reply returns the reply to the call, for which it waits as long as ctx lasts.
-func (p *Pending) Reply(ctx context.Context) Reply {
+func (p *Pending) Reply(ctx context.Context) *Reply {
 	if waiting := p.later; waiting != nil {
 		p.carryOut(func() (any, error) { return waiting.data(ctx) })
 	}
-	return p.reply
+	return &p.reply
 }
 
 // carryOut sets the reply by what run returns, or what there is to wait for.
@@ -55,10 +70,13 @@ func (p *Pending) carryOut(run func() (any, error)) {
 		p.later = waiting
 		return
 	}
-	p.reply = p.replyOf(data, err)
-	if p.quiet {
-		return
+	p.settle(data, err)
+	if !p.quiet {
+		p.log()
 	}
+}
+
+func (p *Pending) log() {
 	if c := p.logger.Check(zap.DebugLevel, "served action"); c != nil {
 		c.Write(zap.String("action", p.action), zap.Int("retcode", p.reply.Retcode), zap.Duration("duration", time.Since(p.start)))
 	}
@@ -76,23 +94,24 @@ func (p *Pending) recovered(run func() (any, error)) (data any, err error) {
 	return run()
 }
 
-func (p *Pending) replyOf(data any, err error) Reply {
-	reply := Reply{Status: "ok", Retcode: RetcodeOK, Echo: p.echo}
-	var encodeErr error
-	switch data := data.(type) {
-	case nil:
-	case json.RawMessage:
-		reply.Data = data
-	default:
-		if reply.Data, encodeErr = marshal(data); encodeErr != nil {
+// settle sets the reply.
+func (p *Pending) settle(data any, err error) {
+	encoded, ok := data.(json.RawMessage)
+	if !ok && data != nil {
+		var encodeErr error
+		if encoded, encodeErr = marshal(data); encodeErr != nil {
 			p.logger.Error("encoding reply", zap.String("action", p.action), zap.Error(encodeErr))
-			return Failure(errInternal, p.echo)
+			encoded, err = nil, errInternal
 		}
 	}
 	if err != nil {
-		failure := Failure(err, p.echo)
-		failure.Data = reply.Data
-		return failure
+		p.fail(err, encoded)
+		return
 	}
-	return reply
+	p.reply.Status, p.reply.Data, p.reply.Echo = "ok", encoded, p.echo
+}
+
+func (p *Pending) fail(err error, data json.RawMessage) {
+	p.reply = *Failure(err, p.echo)
+	p.reply.Data = data
 }
