@@ -280,7 +280,7 @@ func caddyCommand(t testing.TB, home string, args ...string) *exec.Cmd {
 // commandOf is caddyCommand for a Caddy that is not the usual one.
 func commandOf(t testing.TB, binary, home string, args ...string) *exec.Cmd {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*patience+time.Duration(soakFor))
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = append(os.Environ(),
