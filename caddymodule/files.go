@@ -106,7 +106,7 @@ func (h *Handler) failFile(w http.ResponseWriter, r *http.Request, err error) {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		err = e.Err // without the name, by which whoever reads the log could fetch the file
 	}
-	h.refusals.Error("file not served", zap.Error(err))
+	h.refusals().Error("file not served", zap.Error(err))
 	deliver(w, r, http.StatusInternalServerError, meta.Failure(err, nil))
 }
 

@@ -20,7 +20,7 @@ func (unseekable) Seek(int64, int) (int64, error) { return 0, syscall.EIO }
 func TestAFileThatCannotBeReadIsOurFault(t *testing.T) {
 	h, open := serving(t, nil)
 	core, logs := observer.New(zap.DebugLevel)
-	h.refusals = zap.New(core)
+	h.refusals = func() *zap.Logger { return zap.New(core) }
 	whole := h.openFile
 	for name, openFile := range map[string]func(string) (io.ReadSeekCloser, error){
 		"it cannot be opened": func(name string) (io.ReadSeekCloser, error) {

@@ -35,7 +35,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.route = strings.TrimSuffix(h.Route, "/")
 
 	h.logger = ctx.Logger()
-	h.refusals = sampled(h.logger)
+	h.refusals = sync.OnceValue(func() *zap.Logger { return sampled(h.logger) })
 	h.ctx = ctx
 
 	var err error

@@ -103,9 +103,9 @@ type Handler struct {
 	successes  map[string]func() measure // of the actions that can succeed
 	sockets    *sockets
 	logger     *zap.Logger
-	refusals   *zap.Logger   // sampled
-	ctx        caddy.Context // ends when the config goes, before anything is cleaned up
-	storage    string        // the name of the module that decides where files are
+	refusals   func() *zap.Logger // sampled; half a megabyte that most never need
+	ctx        caddy.Context      // ends when the config goes, before anything is cleaned up
+	storage    string             // the name of the module that decides where files are
 	emitter    *emitter
 
 	// openFile opens a served file by its name, and fails with

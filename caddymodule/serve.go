@@ -164,7 +164,7 @@ func (h *Handler) prepareRefusal(w http.ResponseWriter, r *http.Request, why ref
 	if why == errUnauthorized || why == errForbidden {
 		message = "refused token" // sampled apart, so that one does not hide the other
 	}
-	h.refusals.Warn(message,
+	h.refusals().Warn(message,
 		zap.Int("status", why.status),
 		zap.String("reason", why.failure.Message),
 		clientIP(r))

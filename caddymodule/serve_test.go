@@ -287,7 +287,7 @@ func FuzzServeHTTP(f *testing.F) {
 	nowhere := func(context.Context, string, string) (net.Conn, error) { return nil, egress.ErrRefused }
 	files := fetch.New(h.store.cache, h.store.flights, fetch.Options{Timeout: time.Hour, StallTimeout: time.Hour, MaxConcurrent: 1, Dial: nowhere})
 	h.dispatcher = meta.NewDispatcher(meta.Options{Counters: h.shared.counters, Backend: h.shared.backend, Files: files, Queue: h.shared.queue, Logger: zap.NewNop()})
-	h.refusals = zap.NewNop()
+	h.refusals = zap.NewNop
 
 	f.Fuzz(func(t *testing.T, method, path, query, contentType string, body []byte) {
 		r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(body))

@@ -33,7 +33,7 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, action 
 	}
 	wire, err := accept(w, r)
 	if err != nil {
-		h.refusals.Warn("accepting websocket", zap.Error(err))
+		h.refusals().Warn("accepting websocket", zap.Error(err))
 		return
 	}
 	s := h.newSocket(wire, r)
@@ -43,7 +43,7 @@ func (h *Handler) serveWebSocket(w http.ResponseWriter, r *http.Request, action 
 	h.sockets.add(s)
 	defer h.sockets.remove(s)
 	if fault := s.serve(action != "api"); fault != "" {
-		h.refusals.Warn("closed websocket", zap.String("reason", fault), clientIP(r))
+		h.refusals().Warn("closed websocket", zap.String("reason", fault), clientIP(r))
 	}
 }
 
