@@ -3,16 +3,7 @@ package relay
 import (
 	"errors"
 	"io"
-	"sync"
 )
-
-// Sizes of what is read at a time: while nothing much comes, and otherwise.
-const (
-	smallRead = 1 << 10
-	largeRead = 32 << 10
-)
-
-var largeReads = sync.Pool{New: func() any { return new([largeRead]byte) }}
 
 // pump reads from the client and writes to a pipe that is read behind, so that
 // a reply can get there while nothing comes from the client.
@@ -34,7 +25,7 @@ func newPump(rl *Relay, agreed agreement) *pump {
 
 func (p *pump) run() {
 	defer close(p.done)
-	err := p.copy()
+	_, err := copyAll(p.up, p.relay.client.from, make([]byte, pumpRead))
 	p.relay.endedBy(client)
 	if errors.Is(err, errProtocol) {
 		p.relay.refuseClient()
@@ -42,36 +33,6 @@ func (p *pump) run() {
 	}
 	p.up.end(err)
 	p.in.CloseWithError(err) // an EOF, too
-}
-
-// copy copies until it fails, if only with EOF.
-func (p *pump) copy() error {
-	small := make([]byte, smallRead)
-	var large *[largeRead]byte
-	defer func() {
-		if large != nil {
-			largeReads.Put(large)
-		}
-	}()
-	for buf := small; ; {
-		n, err := p.relay.client.from.Read(buf)
-		if n > 0 {
-			if _, err := p.up.Write(buf[:n]); err != nil {
-				return err
-			}
-		}
-		if err != nil {
-			return err
-		}
-		switch {
-		case n == len(small) && large == nil:
-			large = largeReads.Get().(*[largeRead]byte)
-			buf = large[:]
-		case n < len(small) && large != nil:
-			largeReads.Put(large)
-			large, buf = nil, small
-		}
-	}
 }
 
 // abort makes whoever waits for the pipe wait no more.

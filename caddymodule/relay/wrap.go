@@ -137,6 +137,24 @@ func (c *conn) Read(p []byte) (int, error)  { return c.relay.read(p) }
 func (c *conn) Write(p []byte) (int, error) { return c.relay.down.Write(p) }
 func (c *conn) Close() error                { return c.relay.closeClient() }
 
+// ReadFrom implements [io.ReaderFrom], as a [net.TCPConn] does. Each piece is a
+// Write of its own, so that something else may be written between two.
+func (c *conn) ReadFrom(r io.Reader) (int64, error) {
+	return withoutEOF(copyAll(struct{ io.Writer }{c}, r, make([]byte, smallRead)))
+}
+
+// WriteTo implements [io.WriterTo], as a [net.TCPConn] does.
+func (c *conn) WriteTo(w io.Writer) (int64, error) {
+	return withoutEOF(copyAll(w, struct{ io.Reader }{c}, make([]byte, smallRead)))
+}
+
+func withoutEOF(n int64, err error) (int64, error) {
+	if err == io.EOF {
+		err = nil
+	}
+	return n, err
+}
+
 type halfCloser interface{ CloseWrite() error }
 
 // halfConn is a conn of which one direction can be closed.
@@ -171,5 +189,7 @@ var (
 	_ http.Hijacker                   = (*responseWriter)(nil)
 	_ interface{ FlushError() error } = (*responseWriter)(nil)
 	_ net.Conn                        = (*conn)(nil)
+	_ io.ReaderFrom                   = (*conn)(nil)
+	_ io.WriterTo                     = (*conn)(nil)
 	_ halfCloser                      = (*halfConn)(nil)
 )
