@@ -271,8 +271,9 @@ func (s *Scanner) pop(piece []byte) {
 // look for them, too, would take as long as all the rest.
 func plain(b []byte) int {
 	const (
-		short = 16  // most names and many values end before it pays to call IndexByte
-		block = 256 // what is looked at again behind every backslash
+		short    = 16      // most names and many values end before it pays to call IndexByte
+		block    = 256     // what is looked at first, as it is again behind every backslash
+		maxBlock = 4 << 10 // what is looked at twice while it is near
 	)
 	i := 0
 	for ; i < min(short, len(b)); i++ {
@@ -280,8 +281,8 @@ func plain(b []byte) int {
 			return i
 		}
 	}
-	for ; i < len(b); i += block {
-		next := b[i:min(i+block, len(b))]
+	for size := block; i < len(b); size = min(2*size, maxBlock) {
+		next := b[i:min(i+size, len(b))]
 		quote := bytes.IndexByte(next, '"')
 		if quote >= 0 {
 			next = next[:quote]
@@ -292,6 +293,7 @@ func plain(b []byte) int {
 		if quote >= 0 {
 			return i + quote
 		}
+		i += len(next)
 	}
 	return len(b)
 }
