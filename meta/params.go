@@ -56,8 +56,9 @@ func ParseForm(form string) (Params, error) {
 	}
 	p := make(Params, len(values))
 	for name, vs := range values {
-		// A URL in GBK would otherwise become another URL.
-		if !utf8.ValidString(name + strings.Join(vs, "")) {
+		// A URL in GBK would otherwise become another URL. The comma keeps two
+		// halves of a character apart.
+		if !utf8.ValidString(name + "," + strings.Join(vs, ",")) {
 			return nil, BadRequest("the query or form is not UTF-8", "查询串或表单不是 UTF-8 编码")
 		}
 		if len(vs) == 1 {

@@ -53,6 +53,7 @@ func TestParseForm(t *testing.T) {
 		"a semicolon is as good as %3B": {"url=http://h/a;b", Params{"url": raw(`"http://h/a;b"`)}, ""},
 		"not UTF-8":                     {"a=%D6%D0", nil, "the query or form is not UTF-8"},
 		"a name that is not UTF-8":      {"%D6=a", nil, "the query or form is not UTF-8"},
+		"a character in two halves":     {"a=%C3&a=%A9", nil, "the query or form is not UTF-8"},
 		"bad escape":                    {"a=%zz", nil, "the query or form is not urlencoded"},
 	} {
 		t.Run(name, func(t *testing.T) {
