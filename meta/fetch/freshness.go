@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"errors"
 	"math"
 	"net/http"
 	"regexp"
@@ -123,11 +122,18 @@ func (s stored) ageOnArrival() time.Duration {
 		return 0
 	}
 	first, _, _ := strings.Cut(s.Header["Age"][0], ",")
-	n, err := strconv.ParseUint(strings.Trim(first, " \t"), 10, 31)
-	if err != nil && !errors.Is(err, strconv.ErrRange) { // the range's end is as good
-		return 0
+	age, _ := parseSeconds(strings.Trim(first, " \t"))
+	return age
+}
+
+// parseSeconds reads delta-seconds (RFC 9111, section 1.2.2): nothing but digits,
+// and forever if it is more than that.
+func parseSeconds(s string) (n time.Duration, ok bool) {
+	if s == "" || strings.Trim(s, "0123456789") != "" {
+		return 0, false
 	}
-	return time.Duration(n) * time.Second
+	seconds, _ := strconv.ParseUint(s, 10, 31) // the range's end is as good
+	return time.Duration(seconds) * time.Second, true
 }
 
 // lifetime is the freshness_lifetime of RFC 9111, section 4.2.1, and 0 for a

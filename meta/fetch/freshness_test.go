@@ -128,6 +128,7 @@ func TestFreshByTheResponse(t *testing.T) {
 		"Age is said twice with a space before the comma": {head("Cache-Control: max-age=3600", "Age: 0 , 7200"), 9, true},
 		"Age is said on two lines":                        {head("Cache-Control: max-age=10000", "Age: 3600", "Age: 3600"), 9, true},
 		"Age is no number":                                {head("Cache-Control: max-age=3600", "Age: abc"), 9, true},
+		"Age begins with a large number":                  {head("Cache-Control: max-age=3600", "Age: 99999999999s"), 9, true},
 		"Age is negative":                                 {head("Cache-Control: max-age=3600", "Age: -7200"), 9, true},
 		"Age has a fraction":                              {head("Cache-Control: max-age=3600", "Age: 7200.0"), 9, true},
 		"Age has a parameter":                             {head("Cache-Control: max-age=3600", "Age: 0;foo=111"), 9, true},

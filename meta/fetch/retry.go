@@ -2,10 +2,8 @@ package fetch
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -65,9 +63,8 @@ func (c *Client) pause(ctx context.Context, try int, atLeast time.Duration) bool
 // section 10.2.3).
 func retryAfter(header http.Header, now time.Time) time.Duration {
 	value := strings.TrimSpace(header.Get("Retry-After"))
-	seconds, err := strconv.ParseUint(value, 10, 32)
-	if err == nil || errors.Is(err, strconv.ErrRange) { // the range's end is as good
-		return time.Duration(seconds) * time.Second
+	if wait, ok := parseSeconds(value); ok {
+		return wait
 	}
 	if at, err := http.ParseTime(value); err == nil {
 		return max(at.Sub(now), 0)

@@ -50,6 +50,7 @@ func TestAnOriginIsLeftAloneAsLongAsItAsks(t *testing.T) {
 		"3600":                 1, // longer than the download may take
 		"999999":               1,
 		"99999999999999999999": 1,
+		"99999999999 minutes":  3, // which is no number
 		time.Now().Add(time.Hour).UTC().Format(http.TimeFormat):  1,
 		time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat): 3,
 	} {
