@@ -49,6 +49,13 @@ func TestWhatGoesWrongIsToldApartAndLeavesNothing(t *testing.T) {
 			},
 			want: Error{Kind: BadRedirect, Detail: "127.0.0.1"},
 		},
+		"a redirect to what no URL has for a host": {
+			handler: func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Location", "//::")
+				w.WriteHeader(302)
+			},
+			want: Error{Kind: BadRedirect, Detail: "127.0.0.1"},
+		},
 		"redirects without end": {
 			handler: func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/again", http.StatusFound) },
 			want:    Error{Kind: TooManyRedirects, Detail: "3"},

@@ -33,10 +33,7 @@ func (d *download) get(ctx context.Context, w *watch) (Result, error) {
 		if followed == d.opts.MaxRedirects {
 			return Result{}, &Error{Kind: TooManyRedirects, Detail: strconv.Itoa(followed)}
 		}
-		to, err := from.Parse(resp.Header.Get("Location"))
-		if err == nil {
-			err = checkURL(to)
-		}
+		to, err := redirected(from, resp.Header.Get("Location"))
 		if err != nil {
 			return Result{}, &Error{Kind: BadRedirect, Detail: from.Hostname(), Err: err}
 		}

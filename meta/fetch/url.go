@@ -23,6 +23,16 @@ func ParseURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
+// redirected returns where a redirect leads to, which must be what could have been
+// asked for at once: net/url is less strict with what has no scheme.
+func redirected(from *url.URL, location string) (*url.URL, error) {
+	to, err := from.Parse(location)
+	if err != nil {
+		return nil, err
+	}
+	return ParseURL(to.String())
+}
+
 // checkURL says whether u can be fetched.
 func checkURL(u *url.URL) error {
 	if u.Scheme != "http" && u.Scheme != "https" {
