@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -173,9 +174,20 @@ func FuzzParseForm(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for name, value := range params {
-			if !json.Valid(value) || !utf8.Valid(value) {
-				t.Errorf("value of %q is not JSON: %q", name, value)
+		sent, err := url.ParseQuery(strings.ReplaceAll(form, ";", "%3B"))
+		if err != nil || len(sent) != len(params) {
+			t.Fatalf("sent are %q, %v", sent, err)
+		}
+		for name, values := range sent {
+			var got []string
+			if len(values) == 1 {
+				got = []string{""}
+				err = json.Unmarshal(params[name], &got[0])
+			} else {
+				err = json.Unmarshal(params[name], &got)
+			}
+			if err != nil || !slices.Equal(got, values) {
+				t.Errorf("value of %q is %q, not %q", name, params[name], values)
 			}
 		}
 	})

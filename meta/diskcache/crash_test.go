@@ -1,6 +1,8 @@
 package diskcache
 
 import (
+	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -180,8 +182,22 @@ func FuzzParseRecord(f *testing.F) {
 		if (rec == nil) != (err != nil) {
 			t.Fatalf("%v, %v", rec, err)
 		}
-		if rec != nil && (rec.Size < 0 || rec.Version != recordVersion) {
+		if rec == nil {
+			return
+		}
+		if rec.Size < 0 || rec.Version != recordVersion {
 			t.Fatalf("accepted %+v", rec)
+		}
+		written, err := json.Marshal(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := parseRecord(written)
+		if err != nil {
+			t.Fatalf("%s: %v", written, err)
+		}
+		if twice, err := json.Marshal(again); err != nil || !bytes.Equal(twice, written) {
+			t.Errorf("%s became %s, %v", written, twice, err)
 		}
 	})
 }

@@ -231,8 +231,11 @@ func FuzzHosts(f *testing.F) {
 	}})
 	f.Fuzz(func(t *testing.T, item string) {
 		_ = CheckHost(item)
-		if err := deaf.Check(t.Context(), item); err == nil && !netip.MustParseAddr(unbracketed(item)).IsGlobalUnicast() {
-			t.Errorf("%q is allowed without a lookup", item)
+		if err := deaf.Check(t.Context(), item); err == nil {
+			addr := netip.MustParseAddr(unbracketed(item)).Unmap()
+			if !addr.IsGlobalUnicast() || addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() {
+				t.Errorf("%q is allowed without a lookup", item)
+			}
 		}
 		allow, err := ParseAllow([]string{item})
 		if err != nil || allow.all {

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"cmp"
+	"mime"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -50,6 +51,8 @@ func TestTheExtensionTellsTheTypeOfAFile(t *testing.T) {
 
 var goodExtension = regexp.MustCompile(`^[a-z0-9]{1,10}$`)
 
+var anExtension = regexp.MustCompile(`\.([A-Za-z0-9]{1,10})$`)
+
 func FuzzExtension(f *testing.F) {
 	f.Add("a.png", "/b.jpg", `attachment; filename*=UTF-8''%2e%2e%2fx`, "image/png", png)
 	f.Add("a.\x00", "/../x.", `attachment; filename="\..\"`, "x/y;z", "<html>")
@@ -61,6 +64,18 @@ func FuzzExtension(f *testing.F) {
 		}
 		if !goodExtension.MatchString(got) {
 			t.Errorf("got %q", got)
+		}
+		_, params, err := mime.ParseMediaType(disposition)
+		if err != nil {
+			params = nil
+		}
+		for _, from := range []string{name, path, params["filename"]} { // the first that has one counts
+			if m := anExtension.FindStringSubmatch(from); m != nil {
+				if want := strings.ToLower(m[1]); got != want {
+					t.Errorf("got %q, want %q", got, want)
+				}
+				break
+			}
 		}
 	})
 }

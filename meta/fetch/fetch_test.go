@@ -22,13 +22,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // newClient returns a client with limits that no test reaches unless change
 // lowers them.
-func newClient(t *testing.T, change func(*Options)) *Client {
+func newClient(t testing.TB, change func(*Options)) *Client {
 	t.Helper()
 	return newClientOf(t, diskcache.New(t.TempDir(), "cache", diskcache.Options{Mode: 0o600}), change)
 }
 
 // newClientOf is newClient with a cache of its own.
-func newClientOf(t *testing.T, cache *diskcache.Cache, change func(*Options)) *Client {
+func newClientOf(t testing.TB, cache *diskcache.Cache, change func(*Options)) *Client {
 	t.Helper()
 	opts := Options{
 		MaxSize:       1 << 20,

@@ -1,9 +1,12 @@
 package fetch
 
 import (
+	"bufio"
 	"errors"
 	"net/http"
+	"net/textproto"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,9 +73,16 @@ func FuzzParseHeaders(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, headers string) {
-		header, err := ParseHeaders(strings.Split(headers, "\n"))
+		lines := strings.Split(headers, "\n")
+		header, err := ParseHeaders(lines)
 		if err != nil {
 			return
+		}
+		lines = slices.DeleteFunc(lines, func(line string) bool { return strings.TrimSpace(line) == "" })
+		want, err := textproto.NewReader(bufio.NewReader(strings.NewReader(strings.Join(append(lines, "", ""), "\r\n")))).ReadMIMEHeader()
+		want.Del("Accept-Encoding")
+		if err != nil || !reflect.DeepEqual(header, http.Header(want)) {
+			t.Errorf("%q: got %q, want %q, %v", headers, header, want, err)
 		}
 		for name, values := range header {
 			if !httpguts.ValidHeaderFieldName(name) || refusedHeaders[name] {

@@ -1,12 +1,15 @@
 package fetch
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +56,8 @@ func TestAnAnswerIsUsedForWhatItIs(t *testing.T) {
 	}
 }
 
+var aRange = regexp.MustCompile(`(?i)^bytes ([0-9]+)-([0-9]+)/([0-9]+)$`)
+
 func FuzzParseContentRange(f *testing.F) {
 	for _, seed := range []string{"bytes 0-0/1", "bytes 5-9/10", "bytes */10", "bytes 5-9/*", "bytes +5-9/10", "bytes 9-5/10", "bytes 5-9/9", "lines 0-1/2", ""} {
 		f.Add(seed)
@@ -61,6 +66,19 @@ func FuzzParseContentRange(f *testing.F) {
 		start, total, ok := parseContentRange(value)
 		if ok && (start < 0 || start >= total) {
 			t.Errorf("%q: from %d of %d", value, start, total)
+		}
+		want := false
+		if m := aRange.FindStringSubmatch(strings.TrimSpace(value)); m != nil {
+			first, err1 := strconv.ParseInt(m[1], 10, 64)
+			last, err2 := strconv.ParseInt(m[2], 10, 64)
+			size, err3 := strconv.ParseInt(m[3], 10, 64)
+			want = errors.Join(err1, err2, err3) == nil && first <= last && last < size
+			if want && (start != first || total != size) {
+				t.Errorf("%q: from %d of %d", value, start, total)
+			}
+		}
+		if ok != want {
+			t.Errorf("%q: %t", value, ok)
 		}
 	})
 }

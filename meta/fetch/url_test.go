@@ -2,6 +2,8 @@ package fetch
 
 import (
 	"net/url"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -93,6 +95,15 @@ func FuzzParseURL(f *testing.F) {
 		}
 		if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 			t.Errorf("%q got through as %v", raw, u)
+		}
+		if port := u.Port(); port != "" {
+			if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+				t.Errorf("%q got through", raw)
+			}
+		}
+		// net/url reads zones that it does not write
+		if again, err := ParseURL(u.String()); !strings.Contains(u.Host, "%") && (err != nil || again.String() != u.String()) {
+			t.Errorf("%q became %v, and that %v, %v", raw, u, again, err)
 		}
 	})
 }
