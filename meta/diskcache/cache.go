@@ -99,7 +99,8 @@ type Cache struct {
 
 	sessions sync.Mutex
 	session  *session
-	ended    bool // no session is opened any more
+	ended    bool     // no session is opened any more
+	left     []string // paths of files of the session that could not be removed yet
 
 	mu       sync.Mutex
 	opts     Options
@@ -168,6 +169,7 @@ func (c *Cache) options() Options {
 func (c *Cache) Maintain() {
 	c.each(maintainInterval, func() {
 		c.scanOnce()
+		c.removeLeft()
 		c.sweepSessions()
 		c.sweepLocks()
 		c.scan(false)

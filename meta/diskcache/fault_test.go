@@ -59,6 +59,36 @@ func TestAFileThatCannotBeSyncedNowIsSyncedLater(t *testing.T) {
 	}
 }
 
+func TestAFileThatCannotBeRemovedNowIsRemovedLater(t *testing.T) {
+	for name, later := range map[string]func(*Cache){
+		"with the next file": func(c *Cache) { store(t, c, Key{1}, "content") },
+		"or in time":         func(c *Cache) { c.removeLeft() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := open(t, t.TempDir(), Options{})
+			f, err := c.Create()
+			if err != nil {
+				t.Fatal(err)
+			}
+			mend := unreadable(t, filepath.Join(c.dir, tempDir))
+			if f.Abort() == nil {
+				t.Error("it could be removed: this test proves nothing")
+			}
+			c.removeLeft() // still in vain
+			mend()
+			if !exists(f.temp.Name()) {
+				t.Error("it is gone already: this test proves nothing")
+			}
+			if later(c); exists(f.temp.Name()) {
+				t.Error("it is still there")
+			}
+			if len(c.left) > 0 {
+				t.Errorf("still remembered: %v", c.left)
+			}
+		})
+	}
+}
+
 func TestAFileThatAPowerCutMayHaveTornIsNotOpened(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -122,6 +123,24 @@ func (c *Cache) newSession(dir string) (*session, error) {
 		return nil, errors.Join(errNoSession, s.close())
 	}
 	return s, nil
+}
+
+// leave notes a file of this process that cannot be removed now, as while its
+// directory is read-only. Nobody else would take it for a leftover.
+func (c *Cache) leave(path string) {
+	c.sessions.Lock()
+	defer c.sessions.Unlock()
+	c.left = append(c.left, path)
+}
+
+// removeLeft removes what was left, as far as that can be done by now.
+func (c *Cache) removeLeft() {
+	c.sessions.Lock()
+	defer c.sessions.Unlock()
+	c.left = slices.DeleteFunc(c.left, func(path string) bool {
+		err := os.Remove(path)
+		return err == nil || errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 // beat says that this process lives.

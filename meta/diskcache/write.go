@@ -25,6 +25,7 @@ const preallocated = 1 << 20
 // Create starts a new file. The caller must Abort it, at the latest after
 // Commit.
 func (c *Cache) Create() (*File, error) {
+	c.removeLeft()
 	var f *os.File
 	err := c.inSession(func(s *session) (err error) {
 		f, err = s.create(".part")
@@ -167,7 +168,8 @@ func (c *Cache) rename(from, to string) error {
 }
 
 // Abort gives up a file that is not committed and removes what there is of
-// it. After Commit has succeeded it does nothing.
+// it, later if that cannot be done now. After Commit has succeeded it does
+// nothing.
 func (f *File) Abort() error {
 	if f.done {
 		return nil
@@ -178,7 +180,8 @@ func (f *File) Abort() error {
 	if errors.Is(err, fs.ErrClosed) {
 		err = nil
 	}
-	if removeErr := os.Remove(f.temp.Name()); !errors.Is(removeErr, fs.ErrNotExist) {
+	if removeErr := os.Remove(f.temp.Name()); removeErr != nil && !errors.Is(removeErr, fs.ErrNotExist) {
+		f.cache.leave(f.temp.Name())
 		err = errors.Join(err, removeErr)
 	}
 	return err
