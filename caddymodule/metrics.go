@@ -133,18 +133,21 @@ func (h *Handler) online() bool { return !h.PassThru || h.shared.backend.KnownOn
 // measureCall counts a call that is answered with a retcode, whatever action
 // the caller says.
 func (h *Handler) measureCall(called string, retcode int, start time.Time) {
+	m := h.measure(called, retcode)
+	m.calls.Inc()
+	m.duration.Observe(time.Since(start).Seconds())
+}
+
+// measure returns what counts such calls.
+func (h *Handler) measure(called string, retcode int) measure {
+	if succeeded := h.successes[called]; succeeded != nil && retcode == meta.RetcodeOK {
+		return succeeded()
+	}
 	action, ok := h.dispatcher.Base(called)
 	if !ok {
 		action = otherAction
 	}
-	var m measure
-	if succeeded := h.successes[action]; succeeded != nil && retcode == meta.RetcodeOK {
-		m = succeeded()
-	} else {
-		m = measureOf(h.Name, action, retcode)
-	}
-	m.calls.Inc()
-	m.duration.Observe(time.Since(start).Seconds())
+	return measureOf(h.Name, action, retcode)
 }
 
 // measure is what the calls of an action with some retcode are counted by.

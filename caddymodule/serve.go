@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -181,9 +182,19 @@ func clientIP(r *http.Request) zap.Field {
 	return zap.Any("client_ip", caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey))
 }
 
+// bodies are the buffers of replies, as far as they are small.
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
+
+const maxPooled = 16 << 10
+
 // deliver sends a reply. It reports false if nobody is there to take it.
 func deliver(w http.ResponseWriter, r *http.Request, status int, reply *meta.Reply) bool {
-	body := reply.JSON()
+	buf := bodies.Get().(*[]byte)
+	defer bodies.Put(buf)
+	body := reply.AppendJSON((*buf)[:0])
+	if cap(body) <= maxPooled {
+		*buf = body
+	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)

@@ -103,7 +103,10 @@ func (d *Dispatcher) Do(ctx context.Context, call *Call) *Reply {
 func (d *Dispatcher) Start(ctx context.Context, call *Call) *Pending {
 	name, async := CutSuffix(call.Action)
 	a, ok := d.actions[name]
-	p := &Pending{logger: d.opts.Logger, action: name, quiet: a.polled, echo: call.Echo, start: time.Now()}
+	p := &Pending{logger: d.opts.Logger, action: name, echo: call.Echo}
+	if !a.polled && p.logger.Core().Enabled(zap.DebugLevel) {
+		p.logged, p.start = true, time.Now()
+	}
 	if ok && !async {
 		p.carryOut(func() (any, error) { return a.run(ctx, call) })
 	} else {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 )
 
@@ -82,11 +83,14 @@ func Failure(err error, echo json.RawMessage) *Reply {
 	}
 }
 
-// JSON returns the envelope as one JSON object. It is written by hand because
-// encoding/json would compact and escape the echo.
-func (r *Reply) JSON() []byte {
+// JSON returns the envelope as one JSON object.
+func (r *Reply) JSON() []byte { return r.AppendJSON(nil) }
+
+// AppendJSON appends the envelope as one JSON object. It is written by hand
+// because encoding/json would compact and escape the echo.
+func (r *Reply) AppendJSON(b []byte) []byte {
 	const frame = `{"status":"failed","retcode":1400,"data":null,"message":"","wording":"","echo":}`
-	b := make([]byte, 0, len(frame)+len(r.Data)+len(r.Message)+len(r.Wording)+len(r.Echo))
+	b = slices.Grow(b, len(frame)+len(r.Data)+len(r.Message)+len(r.Wording)+len(r.Echo))
 	b = append(b, `{"status":"`...)
 	b = append(b, r.Status...)
 	b = append(b, `","retcode":`...)

@@ -12,9 +12,9 @@ import (
 type Pending struct {
 	logger *zap.Logger
 	action string
-	quiet  bool // about success and failure alike
+	logged bool // when it is carried out
 	echo   json.RawMessage
-	start  time.Time
+	start  time.Time // if it is logged
 
 	later later // nil when the reply is there
 	reply Reply
@@ -71,7 +71,7 @@ func (p *Pending) carryOut(run func() (any, error)) {
 		return
 	}
 	p.settle(data, err)
-	if !p.quiet {
+	if p.logged {
 		p.log()
 	}
 }
