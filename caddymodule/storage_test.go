@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
@@ -90,7 +91,7 @@ func TestAPurgeTakesTheCopiesOfOtherNodesToo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if _, err := h.copies().Put(t.Context(), "ab", file, 7, nil); err != nil {
+	if _, err := h.copies().Put(t.Context(), "ab", file, 7, nil, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	status, err := h.purge(t.Context(), copiesOf(h.store, []*Handler{h}))

@@ -145,7 +145,7 @@ func (t *turn) pass() {
 		return
 	}
 	if meta, err := json.Marshal(described{Passed: note}); err == nil {
-		_, _ = copies.PutUntil(t.ctx, key, bytes.NewReader(nil), 0, meta, time.Now().Add(onceFor))
+		_, _ = copies.Put(t.ctx, key, bytes.NewReader(nil), 0, meta, time.Now().Add(onceFor))
 	}
 }
 
@@ -179,7 +179,7 @@ func (t *turn) copy() (ok bool) {
 	if head.Once {
 		until = time.Now().Add(onceFor)
 	}
-	copy, err := copies.PutUntil(t.ctx, key, file, t.got.Size, meta, until)
+	copy, err := copies.Put(t.ctx, key, file, t.got.Size, meta, until)
 	if err != nil {
 		return false
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/onebot-caddy/onebot-meta/meta/share/sharetest"
 )
@@ -15,7 +16,7 @@ import (
 func BenchmarkFind(b *testing.B) {
 	m := sharetest.NewMemory()
 	copies := NewCopies(b.Context(), m, prefix, NewLocks(b.Context(), m, prefix, nil), Options{MaxObject: 1 << 30})
-	if _, err := copies.Put(b.Context(), keyOf(0), bytes.NewReader(nil), 0, nil); err != nil {
+	if _, err := copies.Put(b.Context(), keyOf(0), bytes.NewReader(nil), 0, nil, time.Time{}); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
@@ -43,7 +44,7 @@ func BenchmarkTransfer(b *testing.B) {
 			b.SetBytes(kib << 10)
 			for b.Loop() {
 				var err error
-				if copy, err = copies.Put(b.Context(), keyOf(0), bytes.NewReader(content), kib<<10, nil); err != nil {
+				if copy, err = copies.Put(b.Context(), keyOf(0), bytes.NewReader(content), kib<<10, nil, time.Time{}); err != nil {
 					b.Fatal(err)
 				}
 			}

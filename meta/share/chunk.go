@@ -30,13 +30,9 @@ const (
 )
 
 // Put stores a copy of what r has, with meta, and then removes the one that was
-// there. It is found only if nothing fails. The caller holds the lock of key.
-func (c *Copies) Put(ctx context.Context, key string, r io.ReaderAt, size int64, meta json.RawMessage) (Copy, error) {
-	return c.PutUntil(ctx, key, r, size, meta, time.Time{})
-}
-
-// PutUntil is Put for a copy that is of use only until some time.
-func (c *Copies) PutUntil(ctx context.Context, key string, r io.ReaderAt, size int64, meta json.RawMessage, until time.Time) (Copy, error) {
+// there. It is found only if nothing fails, and until a time unless that is
+// zero. The caller holds the lock of key.
+func (c *Copies) Put(ctx context.Context, key string, r io.ReaderAt, size int64, meta json.RawMessage, until time.Time) (Copy, error) {
 	if size > c.opts.MaxObject {
 		return Copy{}, ErrTooLarge
 	}

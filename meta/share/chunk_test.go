@@ -157,7 +157,7 @@ func TestWhatCannotBeStoredIsNotFound(t *testing.T) {
 				return nil
 			})
 			content := random(1, parts<<10)
-			if _, err := n.Put(t.Context(), keyOf(0), bytes.NewReader(content), parts<<10, nil); !errors.Is(err, refused) || stores != 1 {
+			if _, err := n.Put(t.Context(), keyOf(0), bytes.NewReader(content), parts<<10, nil, time.Time{}); !errors.Is(err, refused) || stores != 1 {
 				t.Errorf("step %d: %v, after %d failures", step, err, stores)
 			}
 			if now := m.Keys(prefix); step < parts && fmt.Sprint(now) != fmt.Sprint(there) {
@@ -190,7 +190,7 @@ func TestNoPartIsStoredAfterTheOthersWereRemoved(t *testing.T) {
 			}
 			return nil
 		})
-		if _, err := n.Put(t.Context(), keyOf(0), bytes.NewReader(make([]byte, 4*partSize)), 4*partSize, nil); !errors.Is(err, refused) {
+		if _, err := n.Put(t.Context(), keyOf(0), bytes.NewReader(make([]byte, 4*partSize)), 4*partSize, nil, time.Time{}); !errors.Is(err, refused) {
 			t.Error(err)
 		}
 		time.Sleep(time.Minute)
@@ -216,7 +216,7 @@ func TestFailuresOfTheCallerAreNotThoseOfTheStorage(t *testing.T) {
 	copy := n.puts(t, keyOf(1), random(1, 1<<20))
 	there := fmt.Sprint(m.Keys(prefix))
 	put := func(ctx context.Context, key string, r io.ReaderAt, size int64, meta string) error {
-		_, err := n.Put(ctx, key, r, size, []byte(meta))
+		_, err := n.Put(ctx, key, r, size, []byte(meta), time.Time{})
 		return err
 	}
 	for name, tt := range map[string]struct {
@@ -266,7 +266,7 @@ func TestWhoLeavesHasNothingPut(t *testing.T) {
 				}
 				return nil
 			})
-			if copy, err := n.Put(ctx, keyOf(0), bytes.NewReader([]byte("content")), 7, nil); !errors.Is(err, context.Canceled) {
+			if copy, err := n.Put(ctx, keyOf(0), bytes.NewReader([]byte("content")), 7, nil, time.Time{}); !errors.Is(err, context.Canceled) {
 				t.Errorf("%+v, %v", copy, err)
 			}
 		}

@@ -98,7 +98,7 @@ func TestWhatIsOfUseOnlyForAWhileIsRemoved(t *testing.T) {
 		n, other := newNode(t, m, Options{}), newNode(t, m, Options{})
 		content := random(1, 2*partSize)
 		put := func(key int, until time.Time) Copy {
-			copy, err := n.PutUntil(t.Context(), keyOf(key), bytes.NewReader(content), 2*partSize, nil, until)
+			copy, err := n.Put(t.Context(), keyOf(key), bytes.NewReader(content), 2*partSize, nil, until)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -236,7 +236,7 @@ func TestNodesThatWantRoomAtOneTimeCleanUpOnce(t *testing.T) {
 			n.Maintain()
 			go func() {
 				content := bytes.NewReader(random(1, 2*partSize))
-				if _, err := n.Put(t.Context(), keyOf(i), content, content.Size(), nil); err != nil {
+				if _, err := n.Put(t.Context(), keyOf(i), content, content.Size(), nil, time.Time{}); err != nil {
 					t.Error(err)
 				}
 			}()

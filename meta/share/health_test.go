@@ -51,7 +51,7 @@ func TestNothingWaitsForAStorageThatHangs(t *testing.T) {
 			return n.Load(context.Background(), keyOf(0), copy, io.Discard)
 		}, partPatience},
 		"Put": {func(n *node, _ Copy) error {
-			_, err := n.Put(context.Background(), keyOf(0), bytes.NewReader(nil), 0, nil)
+			_, err := n.Put(context.Background(), keyOf(0), bytes.NewReader(nil), 0, nil, time.Time{})
 			return err
 		}, smallPatience},
 		"Amend": {func(n *node, copy Copy) error {

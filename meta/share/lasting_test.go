@@ -36,7 +36,7 @@ func TestALastingFaultIsToldOfOnce(t *testing.T) {
 		for i := range 50 {
 			key := fmt.Sprintf("%064x", i)
 			if release := locks.Acquire(ctx, key, time.Minute, nil); release != nil {
-				_, _ = c.Put(ctx, key, bytes.NewReader(make([]byte, 2<<20)), 2<<20, nil)
+				_, _ = c.Put(ctx, key, bytes.NewReader(make([]byte, 2<<20)), 2<<20, nil, time.Time{})
 				release()
 			}
 			time.Sleep(10 * time.Second)
@@ -98,7 +98,7 @@ func TestAPutTakesNoLongerThanItMay(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 				defer cancel()
 				began := time.Now()
-				_, _ = n.Put(ctx, keyOf(0), bytes.NewReader(content), int64(len(content)), nil)
+				_, _ = n.Put(ctx, keyOf(0), bytes.NewReader(content), int64(len(content)), nil, time.Time{})
 				if took := time.Since(began); took > 11*time.Second { // of the bubble
 					t.Errorf("it took %s", took)
 				}

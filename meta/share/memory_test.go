@@ -100,7 +100,7 @@ func TestFewPartsAreInMemoryAtATime(t *testing.T) {
 				g.most = 0
 			}
 			each(func(i int) (err error) {
-				copies[i], err = n.Put(t.Context(), keyOf(i), &gaugedFile{ReaderAt: bytes.NewReader(content), gauge: g}, tt.size, nil)
+				copies[i], err = n.Put(t.Context(), keyOf(i), &gaugedFile{ReaderAt: bytes.NewReader(content), gauge: g}, tt.size, nil, time.Time{})
 				return err
 			})
 			each(func(i int) error {
@@ -131,7 +131,7 @@ func TestFewPartsHangAtATime(t *testing.T) {
 			return nil
 		})
 		for i := range 10 { // one after another is given up
-			if _, err := n.Put(t.Context(), keyOf(i), bytes.NewReader(content), int64(len(content)), nil); err == nil {
+			if _, err := n.Put(t.Context(), keyOf(i), bytes.NewReader(content), int64(len(content)), nil, time.Time{}); err == nil {
 				t.Error("it was put")
 			}
 			time.Sleep(lastPause)

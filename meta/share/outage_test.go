@@ -26,7 +26,7 @@ func TestAPutThatHangsIsGivenUp(t *testing.T) {
 				return nil
 			})
 			began := time.Now()
-			_, err := n.Put(t.Context(), keyOf(0), bytes.NewReader(random(1, 20*partSize)), 20*partSize, nil)
+			_, err := n.Put(t.Context(), keyOf(0), bytes.NewReader(random(1, 20*partSize)), 20*partSize, nil, time.Time{})
 			if !errors.Is(err, ErrDown) || time.Since(began) > partPatience {
 				t.Errorf("after %v: %v", time.Since(began), err)
 			}
@@ -86,7 +86,7 @@ func TestAFullStorageIsRead(t *testing.T) {
 		n.puts(t, keyOf(0), content)
 		m.Fill()
 		for range 10 {
-			if _, err := n.Put(t.Context(), keyOf(0), bytes.NewReader(random(2, partSize)), partSize, nil); err == nil {
+			if _, err := n.Put(t.Context(), keyOf(0), bytes.NewReader(random(2, partSize)), partSize, nil, time.Time{}); err == nil {
 				t.Error("there is room")
 			}
 			if n.locks.Acquire(t.Context(), keyOf(0), time.Minute, nil) != nil {

@@ -100,7 +100,7 @@ func together(runs [][]step) (loads int, err error) {
 func (n *node) take(ctx context.Context, m *sharetest.Memory, s step) ([]byte, error) {
 	key, content := keyOf(s.Key), random(s.Seed, s.Size)
 	put := func() error {
-		_, err := n.Put(ctx, key, bytes.NewReader(content), int64(s.Size), nil)
+		_, err := n.Put(ctx, key, bytes.NewReader(content), int64(s.Size), nil, time.Time{})
 		return err
 	}
 	all := m.Keys(prefix)

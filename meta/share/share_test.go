@@ -62,7 +62,7 @@ func (n *node) acquire(t *testing.T, name string) (release func()) {
 func (n *node) puts(t *testing.T, key string, content []byte) Copy {
 	t.Helper()
 	defer n.acquire(t, key)()
-	copy, err := n.Put(t.Context(), key, bytes.NewReader(content), int64(len(content)), []byte(`{"a":1}`))
+	copy, err := n.Put(t.Context(), key, bytes.NewReader(content), int64(len(content)), []byte(`{"a":1}`), time.Time{})
 	if err != nil {
 		t.Fatal(err)
 	}
