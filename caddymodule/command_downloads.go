@@ -48,10 +48,8 @@ whenever something has changed, until Ctrl-C or until Caddy has gone.`,
 		if fl.Bool("json") {
 			var raw bytes.Buffer
 			enc := json.NewEncoder(&raw)
-			enc.SetEscapeHTML(false) // it is for no web page
-			if err := enc.Encode(downloads); err != nil {
-				return err
-			}
+			enc.SetEscapeHTML(false)  // it is for no web page
+			_ = enc.Encode(downloads) // which were decoded just now
 			return printJSON(cmd.OutOrStdout(), raw.Bytes())
 		}
 		return printDownloads(cmd.OutOrStdout(), downloads)

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -48,6 +49,7 @@ func printPurge(w io.Writer, purged []purgeStatus) error {
 		_, err := fmt.Fprintln(w, noHandlers)
 		return err
 	}
+	var page bytes.Buffer // to which writing never fails
 	for _, p := range purged {
 		kept := ""
 		if p.KeptFiles > 0 {
@@ -57,13 +59,11 @@ func printPurge(w io.Writer, purged []purgeStatus) error {
 		if p.FreedCopies > 0 {
 			copies = "  freed in the storage: " + filesOf(p.FreedCopies, p.FreedCopyBytes) + "\n"
 		}
-		_, err := fmt.Fprintf(w, "%s in %s\n  freed %s\n%s%s",
+		fmt.Fprintf(&page, "%s in %s\n  freed %s\n%s%s",
 			printable(p.Name), printable(p.Directory), filesOf(p.FreedFiles, p.FreedBytes), kept, copies)
-		if err != nil {
-			return err
-		}
 	}
-	return nil
+	_, err := page.WriteTo(w)
+	return err
 }
 
 func filesOf(files int, size int64) string {

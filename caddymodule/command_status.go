@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -51,7 +52,8 @@ func printStatus(w io.Writer, handlers []handlerStatus) error {
 		_, err := fmt.Fprintln(w, noHandlers)
 		return err
 	}
-	table := newTable(w)
+	var page bytes.Buffer // to which writing never fails
+	table := newTable(&page)
 	fmt.Fprintln(table, "NAME\tROUTE\tMODE\tONLINE\tWEBSOCKETS\tDOWNLOADS")
 	for _, h := range handlers {
 		mode, online := "stand-alone", "no"
@@ -64,22 +66,18 @@ func printStatus(w io.Writer, handlers []handlerStatus) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\n",
 			printable(h.Name), printable(h.Route), mode, online, h.Connections, len(h.Downloads))
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
+	table.Flush()
 
-	fmt.Fprintln(w)
+	fmt.Fprintln(&page)
 	fmt.Fprintln(table, "NAME\tRECEIVED\tSENT\tLOST\tMESSAGES RECEIVED\tMESSAGES SENT\tDISCONNECTS")
 	for h := range firsts(handlers, func(h handlerStatus) string { return h.Name }) {
 		s := h.Stat
 		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\n", printable(h.Name),
 			s.PacketReceived, s.PacketSent, s.PacketLost, s.MessageReceived, s.MessageSent, s.DisconnectTimes)
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
+	table.Flush()
 
-	fmt.Fprintln(w)
+	fmt.Fprintln(&page)
 	fmt.Fprintln(table, "CACHE\tSTORAGE\tFILES\tSIZE\tDIRECTORY")
 	for h := range firsts(handlers, func(h handlerStatus) string { return h.Cache.Directory }) {
 		size := bytesOf(h.Cache.Bytes)
@@ -89,7 +87,9 @@ func printStatus(w io.Writer, handlers []handlerStatus) error {
 		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", printable(h.Name),
 			storageOf(h), h.Cache.Files, size, printable(h.Cache.Directory))
 	}
-	return table.Flush()
+	table.Flush()
+	_, err := page.WriteTo(w)
+	return err
 }
 
 // storageOf says where files are kept.

@@ -11,8 +11,14 @@ const release = "v0.1.0"
 // Version returns the version of this project that the program was built
 // from: what the module proxy served, or else the release of the source tree.
 var Version = sync.OnceValue(func() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
+	info, _ := debug.ReadBuildInfo()
+	return versionIn(info)
+})
+
+// versionIn is Version of a program that says how it was built, unless info is
+// nil.
+func versionIn(info *debug.BuildInfo) string {
+	if info == nil {
 		return release
 	}
 	for _, dep := range info.Deps {
@@ -22,4 +28,4 @@ var Version = sync.OnceValue(func() string {
 		}
 	}
 	return release
-})
+}

