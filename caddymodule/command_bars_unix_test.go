@@ -226,3 +226,23 @@ func TestATerminalThatWasMadeNarrowerIsDrawnAnew(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
+
+func TestBarsThatGoEndWithTheirTerminal(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	bars := newBars(w)
+	if err := bars.show([]downloadStatus{{ID: 1, URL: "http://a/1", Tries: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	// the frame that takes the bar away cannot be drawn any more
+	if err := bars.show(nil); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("the next ones: %v", err)
+	}
+	if err := bars.close(); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("the end: %v", err)
+	}
+}

@@ -31,7 +31,7 @@ func TestStatusShowsHandlersCountersAndCaches(t *testing.T) {
 	sibling.Route = "/onebot-too"
 	elsewhere := mybot
 	elsewhere.Route, elsewhere.Storage = "/files", "redis"
-	elsewhere.Cache = cacheStatus{Directory: "/srv/caddy/onebot_meta/mybot"}
+	elsewhere.Cache = cacheStatus{Directory: "/srv/caddy/onebot_meta/mybot", Share: 64 << 20}
 	front := handlerStatus{
 		Name: "qq", Route: "/", PassThru: true, Storage: "file_system",
 		Cache: cacheStatus{Directory: "/var/lib/caddy/onebot_meta/qq", Files: 1, Bytes: 1},
@@ -48,10 +48,10 @@ func TestStatusShowsHandlersCountersAndCaches(t *testing.T) {
 		"mybot  1500      1498     1     0                  0              0\n"+
 		"qq     9999999   9999000  999   777                66             5\n"+
 		"\n"+
-		"CACHE  STORAGE      FILES  SIZE               DIRECTORY\n"+
-		"mybot  file_system  12     3.0 MiB of 10 GiB  /var/lib/caddy/onebot_meta/mybot\n"+
-		"mybot  redis        0      0 B                /srv/caddy/onebot_meta/mybot\n"+
-		"qq     file_system  1      1 B                /var/lib/caddy/onebot_meta/qq\n",
+		"CACHE  STORAGE        FILES  SIZE               DIRECTORY\n"+
+		"mybot  file_system    12     3.0 MiB of 10 GiB  /var/lib/caddy/onebot_meta/mybot\n"+
+		"mybot  redis, shared  0      0 B                /srv/caddy/onebot_meta/mybot\n"+
+		"qq     file_system    1      1 B                /var/lib/caddy/onebot_meta/qq\n",
 		"status")
 }
 
@@ -81,7 +81,7 @@ func TestStatusInJSONIsWhatTheAdminAPISays(t *testing.T) {
 func TestPurgeSaysWhatWentAndWhatStays(t *testing.T) {
 	wantOutput(t, inJSON(t, []purgeStatus{
 		{Name: "mybot", Directory: "/var/lib/caddy/onebot_meta/mybot", FreedFiles: 3, FreedBytes: 4 << 20, KeptFiles: 1, KeptBytes: 512 << 10},
-		{Name: "mybot", Directory: "/srv/caddy/onebot_meta/mybot", KeptFiles: 2, KeptBytes: 300},
+		{Name: "mybot", Directory: "/srv/caddy/onebot_meta/mybot", KeptFiles: 2, KeptBytes: 300, FreedCopies: 5, FreedCopyBytes: 1 << 20},
 		{Name: "qq", Directory: "/var/lib/caddy/onebot_meta/qq", FreedFiles: 1, FreedBytes: 1},
 	}), ""+
 		"mybot in /var/lib/caddy/onebot_meta/mybot\n"+
@@ -90,6 +90,7 @@ func TestPurgeSaysWhatWentAndWhatStays(t *testing.T) {
 		"mybot in /srv/caddy/onebot_meta/mybot\n"+
 		"  freed nothing\n"+
 		"  kept 2 files, 300 B: returned in the last 10 minutes or so, or in use\n"+
+		"  freed in the storage: 5 files, 1.0 MiB\n"+
 		"qq in /var/lib/caddy/onebot_meta/qq\n"+
 		"  freed 1 file, 1 B\n",
 		"purge")

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -249,3 +250,37 @@ func TestATerminalObeysNothingThatTheAdminAPISays(t *testing.T) {
 		}
 	}
 }
+
+func TestAnAnswerThatBreaksOffIsAnError(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "3")
+		_, _ = io.WriteString(w, "[]") // which would do
+	}))
+	defer server.Close()
+	address := server.Listener.Addr().String()
+	got, err := command(t, "status", "--address", address)
+	if err == nil || !strings.HasPrefix(err.Error(), "reading the answer of Caddy at "+address+": ") || got != "" {
+		t.Errorf("it says %q, with the error %v", got, err)
+	}
+}
+
+// As with `caddy onebot-meta status | head -n 1`.
+func TestWhatNobodyTakesIsAnError(t *testing.T) {
+	closed := errors.New("closed")
+	none := writerFunc(func([]byte) (int, error) { return 0, closed })
+	for name, print := range map[string]func() error{
+		"a status":           func() error { return printStatus(none, []handlerStatus{{Name: "mybot"}}) },
+		"that there is none": func() error { return printStatus(none, nil) },
+		"a purge":            func() error { return printPurge(none, []purgeStatus{{Name: "mybot"}}) },
+		"downloads":          func() error { return printDownloads(none, []downloadStatus{{ID: 1}}) },
+		"JSON":               func() error { return printJSON(none, []byte("[]")) },
+	} {
+		if err := print(); !errors.Is(err, closed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

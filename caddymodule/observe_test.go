@@ -180,3 +180,50 @@ func TestARequestThatPanicsIsALostPacket(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
+
+// A file is handed to the kernel where it goes as it is, by file_server for one;
+// what tells of a message is read all the same.
+func TestAResponseIsWatchedHoweverItIsWritten(t *testing.T) {
+	const accepted = `{"status":"ok","retcode":0}`
+	for name, tt := range map[string]struct {
+		action, encoding, body string
+		sent                   int64 // messages
+		past                   bool  // it is not looked at
+	}{
+		"to a message":                          {"send_msg", "", accepted, 1, false},
+		"to a message that was not":             {"send_msg", "", `{"status":"failed"}`, 0, false},
+		"to something else":                     {"get_msg", "", accepted, 0, true},
+		"to a message, and said to be gzipped":  {"send_msg", "gzip", accepted, 0, false},
+		"to a message, and of another encoding": {"send_msg", "zstd", "\x28\xb5\x2f\xfd", 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := provision(t, func(h *Handler) { h.PassThru = true })
+			behind := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+				w.Header().Set("Content-Encoding", tt.encoding)
+				_, err := w.(io.ReaderFrom).ReadFrom(strings.NewReader(tt.body))
+				return err
+			})
+			w := &kernel{ResponseRecorder: httptest.NewRecorder()}
+			if err := h.ServeHTTP(w, httptest.NewRequest("GET", "/"+tt.action, http.NoBody), behind); err != nil {
+				t.Fatal(err)
+			}
+			if got := w.Body.String(); got != tt.body || w.direct != tt.past {
+				t.Errorf("got %q, directly: %t, want %t", got, w.direct, tt.past)
+			}
+			if got := h.shared.counters.Stat(); got.MessageSent != tt.sent || got.PacketSent != 1 || got.PacketLost != 0 {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
+// kernel is a client that notes whether it is handed what is to be read.
+type kernel struct {
+	*httptest.ResponseRecorder
+	direct bool
+}
+
+func (k *kernel) ReadFrom(r io.Reader) (int64, error) {
+	k.direct = true
+	return io.Copy(k.ResponseRecorder, r)
+}

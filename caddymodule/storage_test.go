@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/certmagic"
 
 	"github.com/onebot-caddy/onebot-meta/meta/share/sharetest"
@@ -114,5 +115,60 @@ func TestAPurgeThatFailsIsToldOf(t *testing.T) {
 	if err.HTTPStatus != 500 || !strings.Contains(err.Err.Error(), "1 caches were purged") ||
 		!strings.Contains(err.Err.Error(), filepath.Join("onebot_meta", "shared")) {
 		t.Errorf("it is answered by %d: %v", err.HTTPStatus, err.Err)
+	}
+}
+
+// oddStorage is a module whose storage is none of its own, or cannot be made.
+type oddStorage struct{ Broken bool }
+
+func init() {
+	caddy.RegisterModule(oddStorage{})
+	caddy.RegisterModule(noStorage{})
+}
+
+func (oddStorage) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.storage.test_odd", New: func() caddy.Module { return new(oddStorage) }}
+}
+
+func (s oddStorage) CertMagicStorage() (certmagic.Storage, error) {
+	if s.Broken {
+		return nil, errors.New("no such server")
+	}
+	return struct{ certmagic.Storage }{memoryStorage{memory}}, nil
+}
+
+// noStorage is a module of something else, by a name of storages.
+type noStorage struct{}
+
+func (noStorage) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.storage.test_none", New: func() caddy.Module { return new(noStorage) }}
+}
+
+func (noStorage) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return nil }
+
+func TestAStorageThatIsNoModuleHasTheNameOfItsType(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	h := provision(t, func(h *Handler) { h.StorageRaw = json.RawMessage(`{"module":"test_odd"}`) })
+	if got := h.status().Storage; got != "struct { certmagic.Storage }" {
+		t.Errorf("its name is %q", got)
+	}
+}
+
+func TestAStorageThatCannotBeMadeIsAnErrorOfTheConfig(t *testing.T) {
+	h := &Handler{StorageRaw: json.RawMessage(`{"module":"test_odd","Broken":true}`)}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	defer cancel()
+	if err := h.Provision(ctx); err == nil || err.Error() != "creating storage: no such server" {
+		t.Errorf("got %v", err)
+	}
+	if err := h.Cleanup(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatIsNoStorageIsAnErrorOfTheCaddyfile(t *testing.T) {
+	d := caddyfile.NewTestDispenser("onebot_meta {\n\tstorage test_none\n}")
+	if err := new(Handler).UnmarshalCaddyfile(d); err == nil || !strings.Contains(err.Error(), "storage: module 'test_none' is not a storage module") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package meta
 
 import (
 	"context"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -238,5 +239,16 @@ func TestADownloadIsToldThoughNobodyLogsIt(t *testing.T) {
 	do(t, d, "download_file", `{"url":""}`)
 	if want := []string{"fetched", "failed"}; !slices.Equal(results, want) || logs.Len() != 0 {
 		t.Errorf("told %v, logged %d lines", results, logs.Len())
+	}
+}
+
+// What nobody has thought of may hold anything.
+func TestAnUnknownFailureIsForTheLogAlone(t *testing.T) {
+	failure, cause := explain(errors.New(secret))
+	if text := failure.Message + failure.Wording; strings.Contains(text, secret) || text == "" {
+		t.Errorf("its caller reads %q", text)
+	}
+	if err, ok := cause.Interface.(error); !ok || err.Error() != secret {
+		t.Errorf("the log has %v", cause)
 	}
 }

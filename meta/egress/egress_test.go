@@ -258,3 +258,10 @@ func newDialer(t *testing.T, list ...string) *Dialer {
 	}
 	return NewDialer(allow, nil)
 }
+
+func TestAnAddressWithoutAPortIsNotDialled(t *testing.T) {
+	if conn, err := newDialer(t, "*").DialContext(t.Context(), "tcp", "127.0.0.1"); err == nil {
+		conn.Close()
+		t.Error("it is connected to")
+	}
+}

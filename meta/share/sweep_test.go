@@ -268,3 +268,30 @@ func TestAPurgeRemovesAllCopies(t *testing.T) {
 		wantNothingLeft(t, m)
 	})
 }
+
+// treeless is a storage that knows no empty directories, as that in a file
+// system does not.
+type treeless struct{ *sharetest.Memory }
+
+func (s treeless) List(ctx context.Context, dir string, recursive bool) ([]string, error) {
+	keys, err := s.Memory.List(ctx, dir, recursive)
+	if err == nil && len(keys) == 0 {
+		return nil, fs.ErrNotExist
+	}
+	return keys, err
+}
+
+func TestWhereNothingIsThereIsNothingToClean(t *testing.T) {
+	m := sharetest.NewMemory()
+	n := newNode(t, treeless{m}, Options{MaxAge: time.Hour})
+	if err := n.clean(time.Now()); err != nil {
+		t.Error(err)
+	}
+	n.puts(t, keyOf(0), []byte("content"))
+	for want := range 2 {
+		if files, _, err := n.Purge(t.Context()); files != 1-want || err != nil {
+			t.Errorf("%d files are removed, want %d: %v", files, 1-want, err)
+		}
+	}
+	n.wantLogs(t)
+}
