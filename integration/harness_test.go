@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -34,7 +35,16 @@ var buildCommand = []string{"go", "tool", "xcaddy", "build", "v2.11.9", "--with"
 // caddyBinary is the Caddy that TestMain built.
 var caddyBinary string
 
+// coverDir is where coverage goes, of the processes too: they are built for it
+// with go test -cover, and then each writes what it ran when it ends unless it
+// is killed.
+var coverDir string
+
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.CoverMode() != "" {
+		coverDir = flag.Lookup("test.gocoverdir").Value.String()
+	}
 	os.Exit(buildAndRun(m))
 }
 
@@ -60,8 +70,14 @@ func buildAndRun(m *testing.M) int {
 func buildCaddy(output string, args ...string) error {
 	build := exec.Command(buildCommand[0], slices.Concat(buildCommand[1:], args, []string{"--output", output})...)
 	build.Dir = ".." // the root of the checkout
+	build.Env = append(os.Environ(), "GOCOVERDIR="+coverDir)
 	if raceEnabled {
-		build.Env = append(os.Environ(), "XCADDY_RACE_DETECTOR=1", "CGO_ENABLED=1")
+		build.Env = append(build.Env, "XCADDY_RACE_DETECTOR=1", "CGO_ENABLED=1")
+	}
+	if coverDir != "" {
+		const module = "github.com/onebot-caddy/onebot-meta/"
+		covered := module + "caddymodule/...," + module + "meta/...,caddy" // which is package main, and writes it all
+		build.Env = append(build.Env, "GOFLAGS="+os.Getenv("GOFLAGS")+" -cover -coverpkg="+covered)
 	}
 	if said, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s\nbuilding Caddy: %w", said, err)
@@ -289,6 +305,7 @@ func commandOf(t testing.TB, binary, home string, args ...string) *exec.Cmd {
 		"XDG_CONFIG_HOME="+filepath.Join(home, "config"),
 		"GODEBUG=netdns=go",        // localhost is in the hosts file: ask nobody else
 		"GORACE=atexit_sleep_ms=0", // instead of a second in every process
+		"GOCOVERDIR="+coverDir,
 	)
 	return cmd
 }
