@@ -54,25 +54,6 @@ func BenchmarkPassThru(b *testing.B) {
 	r.ratio(got, inFront, alone, "CPU", cpu, 0)
 }
 
-// rate adds how many things one contender does a second, and how that compares
-// to another, with the least that is wanted of it, unless that is 0.
-func (r *report) rate(got results, one, other string, things int, what string, least float64) {
-	each := func(name string) float64 { return float64(things) / median(got[name], wall).wall.Seconds() }
-	ratio := each(one) / each(other)
-	verdict := ""
-	switch {
-	case least == 0:
-	case ratio >= least:
-		verdict = fmt.Sprintf("at least %.3g: met", least)
-	default:
-		verdict = fmt.Sprintf("at least %.3g: MISSED", least)
-	}
-	r.line(what+"/s "+one, fmt.Sprintf("%.0f", each(one)))
-	r.line(what+"/s "+other, fmt.Sprintf("%.0f", each(other)))
-	r.line(fmt.Sprintf("%s/s of %s / %s", what, one, other), strconv.FormatFloat(ratio, 'f', 2, 64), verdict)
-	r.b.ReportMetric(ratio, what+"/alone")
-}
-
 // benchConn is a connection that costs little.
 type benchConn struct {
 	net.Conn

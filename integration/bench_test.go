@@ -3,28 +3,28 @@
 package integration
 
 import (
-	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"text/tabwriter"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// The benchmarks compare download_file with other programs that do the same
-// work, and with itself, in one run on one machine: only the ratios tell
-// something, and each is printed beside the most that it should be. See the
-// README for the command.
+// The benchmarks compare the module with other programs that do the same work,
+// and with itself, in one run on one machine: only the ratios tell something, and
+// each is printed beside what is wanted of it. Curves show how a cost grows.
 //
-// Whatever downloads is pinned to one core. This process, which is the origin
-// and the client, has another one to itself.
+//	go test ./integration -run '^$' -bench . -benchtime 1x -timeout 0 -chart bench.svg
+//
+// runs them all, sums up what is wanted, and draws bench.svg in the root of the
+// checkout. Without -chart nothing is drawn. See the README for what it needs.
+//
+// Whatever is measured is pinned to one core. This process, which is the origin,
+// the bot and the client, has another one to itself.
 
 // rounds is how often contenders take turns, after one round that only warms
 // up.
@@ -77,84 +77,15 @@ func heatMemory(size int) {
 	_ = unix.Munmap(memory)
 }
 
-// report is the table that a benchmark prints.
-type report struct {
-	b    *testing.B
-	text strings.Builder
-	tabs *tabwriter.Writer
-}
-
-// newReport starts a table, which is printed when the benchmark ends.
-func newReport(b *testing.B, title string) *report {
-	r := &report{b: b}
-	r.tabs = tabwriter.NewWriter(&r.text, 0, 0, 2, ' ', 0)
-	b.Cleanup(func() {
-		_ = r.tabs.Flush()
-		fmt.Printf("\n\n%s\n%s\n", title, r.text.String()) // b.Log would cut it after ten lines
-	})
-	b.ReportMetric(0, "ns/op") // what a whole benchmark takes says nothing
-	return r
-}
-
-// line adds a line of cells, aligned with those of other lines.
-func (r *report) line(cells ...string) {
-	_, _ = fmt.Fprintln(r.tabs, strings.Join(cells, "\t"))
-}
-
-// costs adds a line for each of the named contenders that took part.
-func (r *report) costs(got results, names ...string) {
-	r.line("", "wall ms", "CPU ms", fmt.Sprintf("(median, least-most of %d)", rounds))
-	for _, name := range names {
-		if of, ok := got[name]; ok {
-			r.line(name, spread(of, wall), spread(of, cpu))
-		}
+// keptDir returns a directory that stays until all benchmarks are over: ext4 is
+// slow to make files for half a minute after many were removed.
+func keptDir(b *testing.B) string {
+	b.Helper()
+	dir, err := os.MkdirTemp(filepath.Dir(caddyBinary), "bench-")
+	if err != nil {
+		b.Fatal(err)
 	}
-}
-
-// ratio adds how one contender compares to another in wall or CPU time, and
-// the most that is wanted of it, unless that is 0.
-func (r *report) ratio(got results, one, other, what string, by func(cost) time.Duration, most float64) {
-	if len(got[one]) == 0 || len(got[other]) == 0 {
-		return
-	}
-	each := make([]float64, 0, rounds)
-	for i := range got[one] {
-		each = append(each, float64(by(got[one][i]))/float64(by(got[other][i])))
-	}
-	ratio := float64(by(median(got[one], by))) / float64(by(median(got[other], by)))
-	name := fmt.Sprintf("%s of %s / %s", what, one, other)
-	r.target(name, ratio, most, fmt.Sprintf("(%.2f-%.2f)", slices.Min(each), slices.Max(each)))
-	r.b.ReportMetric(ratio, strings.ReplaceAll(what+"/"+other, " ", "-"))
-}
-
-// target adds a number and the most that is wanted of it, unless that is 0.
-func (r *report) target(name string, got, most float64, more ...string) {
-	cells := append([]string{name, strconv.FormatFloat(got, 'f', 2, 64)}, more...)
-	switch {
-	case most == 0:
-	case got <= most:
-		cells = append(cells, fmt.Sprintf("at most %.3g: met", most))
-	default:
-		cells = append(cells, fmt.Sprintf("at most %.3g: MISSED", most))
-	}
-	r.line(cells...)
-}
-
-// median returns the middle one of costs.
-func median(of []cost, by func(cost) time.Duration) cost {
-	sorted := slices.SortedFunc(slices.Values(of), func(x, y cost) int { return int(by(x) - by(y)) })
-	return sorted[len(sorted)/2]
-}
-
-// spread says what costs were, in milliseconds.
-func spread(of []cost, by func(cost) time.Duration) string {
-	ms := make([]float64, 0, len(of))
-	for _, c := range of {
-		ms = append(ms, float64(by(c))/float64(time.Millisecond))
-	}
-	slices.Sort(ms)
-	digits := max(0, 2-int(math.Log10(ms[len(ms)/2]+1)))
-	return fmt.Sprintf("%.*f (%.*f-%.*f)", digits, ms[len(ms)/2], digits, ms[0], digits, ms[len(ms)-1])
+	return dir
 }
 
 // separate moves this process to a core of its own and returns what starts a

@@ -63,7 +63,12 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	return allLogs.checked(allSecrets, m.Run(), os.Stderr)
+	code := m.Run()
+	if err := allFigures.publish(os.Stdout, *chartFile); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	return allLogs.checked(allSecrets, code, os.Stderr)
 }
 
 // buildCaddy runs the command, with further arguments.
