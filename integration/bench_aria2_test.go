@@ -24,7 +24,7 @@ type aria2Daemon struct {
 
 func startAria2(b *testing.B, apart func(func())) *aria2Daemon {
 	b.Helper()
-	a := &aria2Daemon{b: b, dir: b.TempDir()}
+	a := &aria2Daemon{b: b, dir: keptDir(b)}
 	addr := freeAddr(b)
 	_, port, _ := net.SplitHostPort(addr)
 	cmd := exec.Command("aria2c", "--enable-rpc", "--rpc-listen-port="+port, "--no-conf", "--quiet",
@@ -84,11 +84,39 @@ func (a *aria2Daemon) download(urls []string) {
 	}
 }
 
+// measure downloads and returns what that cost.
+func (a *aria2Daemon) measure(urls []string) cost {
+	a.b.Helper()
+	start, before := time.Now(), cpuTime(a.b, a.pid)
+	a.download(urls)
+	c := cost{time.Since(start), cpuTime(a.b, a.pid) - before}
+	a.forget()
+	return c
+}
+
+// atOnce sets how many files the daemon downloads at once, at most.
+func (a *aria2Daemon) atOnce(n int) {
+	a.b.Helper()
+	a.send("aria2.changeGlobalOption", map[string]string{"max-concurrent-downloads": fmt.Sprint(n)})
+	a.answered()
+}
+
 // forget makes the daemon forget the downloads that are over.
 func (a *aria2Daemon) forget() {
 	a.b.Helper()
 	a.send("aria2.purgeDownloadResult")
-	for a.receive().ID == "" {
+	a.answered()
+}
+
+// answered returns when the last message is.
+func (a *aria2Daemon) answered() {
+	a.b.Helper()
+	for {
+		if message := a.receive(); message.Error != nil {
+			a.b.Fatalf("aria2c: %+v", message)
+		} else if message.ID != "" {
+			return
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ func BenchmarkLargeFile(b *testing.B) {
 	l.memory(r, caddy, call, gib) // first, while it has never had more
 	l.memory(r, caddy, call, l.even(largeEnv, 4*gib))
 
-	const download, curl, aria2, goCopy, floor = "download_file", "curl", "aria2c", "Go copy, 1 MiB reads", "splice(2)"
+	const download, curl, aria2, daemon, goCopy, floor = "download_file", "curl", "aria2c", "aria2c RPC", "Go copy, 1 MiB reads", "splice(2)"
 	contenders := []contender{
 		{download, func(round int) cost { return l.download(caddy, call, l.url(download, round)) }},
 		l.plain(goCopy, "copy"),
@@ -43,11 +43,22 @@ func BenchmarkLargeFile(b *testing.B) {
 	}
 	if r.installed(aria2) {
 		contenders = append(contenders, l.program(aria2, "-q", "-x1", "--no-conf", "-d", "<dir>", "-o", "<base>", "<url>"))
+		rpc := startAria2(b, apart)
+		contenders = append(contenders, contender{daemon, func(round int) cost {
+			url := []string{l.url(daemon, round)}
+			c := rpc.measure(url)
+			l.finish(in(rpc.dir, url)[0], gib)
+			return c
+		}})
 	}
 	got := compare(gib, contenders...)
-	r.costs(got, download, curl, aria2, goCopy, floor)
+	r.costs(got, download, curl, aria2, daemon, goCopy, floor)
 	r.ratio(got, download, curl, "wall", wall, 0.6)
 	r.ratio(got, download, curl, "CPU", cpu, 0.6)
+	for _, other := range []string{aria2, daemon, goCopy} {
+		r.ratio(got, download, other, "wall", wall, 0)
+		r.ratio(got, download, other, "CPU", cpu, 0)
+	}
 	r.ratio(got, download, floor, "wall", wall, 1.15)
 	r.ratio(got, download, floor, "CPU", cpu, 1.15)
 

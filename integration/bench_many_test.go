@@ -24,45 +24,57 @@ func BenchmarkManyFiles(b *testing.B) {
 	r := newReport(b, "1,000 files of 64 KiB, 32 at once")
 	apart := separate(b)
 	var caddy *instance
-	apart(func() { caddy = startBot(b, openToLoopback+unbounded) })
+	apart(func() { caddy = startBot(b, openToLoopback+unbounded, at(keptDir(b))) })
 	o := newFastOrigin(b)
 	lines := dialLines(b, caddy.addr, atOnce)
 
-	const download, daemon, curl = "download_file", "aria2c RPC", "curl -Z"
+	const download, daemon, oneShot, curl, goCopy = "download_file", "aria2c RPC", "aria2c -j 32", "curl -Z", "Go copy"
 	contenders := []contender{{download, func(round int) cost {
 		files, c := downloadMany(b, caddy, lines, o.many(download, round))
 		awaitRecords(b, caddy, files...) // in the background, while nobody else is measured
 		o.checkMany(b, files)
 		return c
 	}}}
+	dir := keptDir(b)
+	// oneRun is a contender that is a program of which each run downloads all.
+	oneRun := func(name, who string, input func(urls []string) string, args ...string) contender {
+		return contender{name, func(round int) cost {
+			urls := o.many(who, round)
+			cmd := exec.Command(args[0], args[1:]...)
+			cmd.Stdin = strings.NewReader(input(urls))
+			_, c := runApart(b, apart, cmd)
+			o.checkMany(b, in(dir, urls))
+			return c
+		}}
+	}
 	if r.installed("aria2c") {
 		aria2 := startAria2(b, apart)
 		contenders = append(contenders, contender{daemon, func(round int) cost {
 			urls := o.many("aria2c", round)
-			start, before := time.Now(), cpuTime(b, aria2.pid)
-			aria2.download(urls)
-			c := cost{time.Since(start), cpuTime(b, aria2.pid) - before}
-			aria2.forget()
+			c := aria2.measure(urls)
 			o.checkMany(b, in(aria2.dir, urls))
 			return c
-		}})
+		}}, oneRun(oneShot, "aria2c-once", func(urls []string) string { return strings.Join(urls, "\n") },
+			"aria2c", "-q", "-x1", "-j", fmt.Sprint(atOnce), "--no-conf", "--file-allocation=none", "-d", dir, "-i", "-"))
 	}
 	if r.installed("curl") {
-		dir := b.TempDir()
-		contenders = append(contenders, contender{curl, func(round int) cost {
-			cmd := exec.Command("curl", "-s", "-Z", "--parallel-max", fmt.Sprint(atOnce), "-K", "-")
-			urls := o.many("curl", round)
-			cmd.Stdin = strings.NewReader(curlConfig(urls, in(dir, urls)))
-			_, c := runApart(b, apart, cmd)
-			o.checkMany(b, in(dir, urls))
-			return c
-		}})
+		contenders = append(contenders, oneRun(curl, "curl", func(urls []string) string { return curlConfig(urls, in(dir, urls)) },
+			"curl", "-s", "-Z", "--parallel-max", fmt.Sprint(atOnce), "-K", "-"))
 	}
+	contenders = append(contenders, contender{goCopy, func(round int) cost {
+		urls := o.many("copy", round)
+		c := plainMany(b, apart, atOnce, urls, in(dir, urls))
+		o.checkMany(b, in(dir, urls))
+		return c
+	}})
 	got := compare(256*mib, contenders...)
-	r.costs(got, download, daemon, curl)
+	r.costs(got, download, daemon, oneShot, curl, goCopy)
 	r.ratio(got, download, daemon, "wall", wall, 1./3)
 	r.ratio(got, download, daemon, "CPU", cpu, 0)
-	r.ratio(got, download, curl, "wall", wall, 0)
+	for _, other := range []string{oneShot, curl, goCopy} {
+		r.ratio(got, download, other, "wall", wall, 0)
+		r.ratio(got, download, other, "CPU", cpu, 0)
+	}
 }
 
 const openToLoopback = "download {\n allow_private 127.0.0.0/8\n}\n"
