@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,55 +16,107 @@ import (
 	"time"
 )
 
-// BenchmarkLargeCache starts with a cache of 100,000 files and downloads more.
-func BenchmarkLargeCache(b *testing.B) {
-	const stored = 100_000
-	r := newReport(b, "A cache of 100,000 files")
-	apart := separate(b)
-	fullHome, emptyHome := b.TempDir(), b.TempDir()
-	config := openToLoopback + unbounded
-	o := newFastOrigin(b)
-	template := newFastOrigin(b) // asked for the file that is multiplied
-	first := startBot(b, config, at(fullHome))
-	url := template.at("fresh", 100, "file")
-	file := dialLines(b, first.addr, 1)[0].download(b, url)
-	first.stop() // which syncs the file
-	dir := first.cacheDir("onebot")
-	multiply(b, dir, file, stored)
+// cachesOf are how many files there are in a cache.
+var cachesOf = []int{0, 10, 100, 1000, 10_000, 100_000}
 
-	const full, empty = "100,000 files", "no files"
-	homes := map[string]string{full: fullHome, empty: emptyHome}
-	bots := make(map[string]*instance)
-	calls := make(map[string][]*line)
-	for _, name := range []string{empty, full} {
-		start := time.Now()
-		apart(func() { bots[name] = startBot(b, config, at(homes[name])) })
-		calls[name] = dialLines(b, bots[name].addr, atOnce)
-		// whoever looks for a file in the cache waits until all of it is known
-		got := calls[name][0].download(b, url)
-		c := cost{time.Since(start), cpuTime(b, bots[name].pid)}
-		if (got == file) != (name == full) {
-			b.Fatalf("the cache with %s returned %s for what is in %s", name, got, file)
+// BenchmarkLargeCache starts with caches of more and more files, and downloads
+// from them and into them.
+func BenchmarkLargeCache(b *testing.B) {
+	const starts, calls, downloads = 3, 1000, 50
+	r := newReport(b, "Caches of up to 100,000 files")
+	apart := separate(b)
+	template := newFastOrigin(b) // asked for the file that is multiplied
+	url := template.at("fresh", 100, "file")
+	start := r.curve("CPU time of a start until the cache answers", "files in the cache", "ms")
+	rss := r.curve("Memory after the start", "files in the cache", "MiB")
+	bots, calling := make(map[int]*instance), make(map[int]*line)
+	for _, n := range cachesOf {
+		home := keptDir(b)
+		file := fill(b, home, url, n)
+		var costs []cost
+		for range starts {
+			if bots[n] != nil {
+				calling[n].conn.Close()
+				bots[n].stop()
+			}
+			began := time.Now()
+			apart(func() { bots[n] = startBot(b, openToLoopback+unbounded, at(home)) })
+			calling[n] = dialLines(b, bots[n].addr, 1)[0]
+			// whoever looks for a file in the cache waits until all of it is known
+			got := calling[n].download(b, url)
+			costs = append(costs, cost{time.Since(began), cpuTime(b, bots[n].pid)})
+			if n > 0 && got != file {
+				b.Fatalf("the cache of %d files returned %s for what is in %s", n, got, file)
+			}
 		}
-		r.line("start with "+name, spread([]cost{c}, wall), spread([]cost{c}, cpu))
-		if name == full {
-			r.target("CPU seconds to start with "+name, c.cpu.Seconds(), 2)
-			b.ReportMetric(c.cpu.Seconds(), "start-CPU-s")
+		r.line(fmt.Sprintf("start with %d files", n), spread(costs, wall), spread(costs, cpu))
+		if n > 0 {
+			start.costs("start", float64(n), costs, cpu, 1000)
+			resident := float64(memory(b, bots[n].pid, "VmRSS")) / mib
+			rss.point("resident", float64(n), resident, resident, resident)
+			used := float64(inUseOf(b, bots[n])) / mib
+			rss.point("heap and stacks in use after a collection", float64(n), used, used, used)
+		}
+		if n == 100_000 {
+			took := median(costs, cpu).cpu.Seconds()
+			r.target("CPU seconds to start with 100,000 files", took, 2)
+			b.ReportMetric(took, "start-CPU-s")
 		}
 	}
 
-	contend := func(name string) contender {
+	o := newFastOrigin(b)
+	answer := r.curve("CPU time of a call", "files in the cache", "µs a call")
+	compareCaches := func(name string, times int, run func(n, round int) cost) {
+		var contenders []contender
+		for _, n := range cachesOf[1:] {
+			contenders = append(contenders, contender{fmt.Sprint(n), func(round int) cost { return run(n, round) }})
+		}
+		got := compare(mib, contenders...)
+		for _, n := range cachesOf[1:] {
+			answer.costs(name, float64(n), got[fmt.Sprint(n)], cpu, times)
+		}
+	}
+	compareCaches("fresh", calls, func(n, _ int) cost {
+		return repeat(b, bots[n], []*line{calling[n]}, calls, calling[n].download(b, url), "download_file", params{"url": url})
+	})
+	compareCaches(fmt.Sprintf("new (%d more files in all)", downloads*(rounds+1)), downloads, func(n, round int) cost {
+		urls := make([]string, downloads)
+		for i := range urls {
+			urls[i] = o.at("plain", manySize, fmt.Sprintf("new-%d-%d-%d", n, round, i))
+		}
+		files, c := downloadMany(b, bots[n], []*line{calling[n]}, urls)
+		awaitRecords(b, bots[n], files...)
+		return c
+	})
+
+	const full, empty = "100,000 files", "no files"
+	contend := func(name string, n int) contender {
+		lines := dialLines(b, bots[n].addr, atOnce)
 		return contender{name, func(round int) cost {
-			files, c := downloadMany(b, bots[name], calls[name], o.many(strings.ReplaceAll(name, " ", "-"), round))
-			awaitRecords(b, bots[name], files...)
+			files, c := downloadMany(b, bots[n], lines, o.many(strings.ReplaceAll(name, " ", "-"), round))
+			awaitRecords(b, bots[n], files...)
 			o.checkMany(b, files)
 			return c
 		}}
 	}
-	got := compare(256*mib, contend(full), contend(empty))
+	got := compare(256*mib, contend(full, 100_000), contend(empty, 0))
 	r.costs(got, full, empty)
 	r.ratio(got, full, empty, "wall", wall, 1.2)
 	r.ratio(got, full, empty, "CPU", cpu, 1.2)
+}
+
+// fill makes a cache of n files in a home and returns the one of a URL, unless
+// n is 0.
+func fill(b *testing.B, home, url string, n int) (file string) {
+	b.Helper()
+	if n == 0 {
+		return ""
+	}
+	first := startBot(b, openToLoopback+unbounded, at(home))
+	file = dialLines(b, first.addr, 1)[0].download(b, url)
+	first.stop() // which syncs the file
+	multiply(b, first.cacheDir("onebot"), file, n-1)
+	return file
 }
 
 // multiply makes n files of one in a cache that nobody uses, with their
