@@ -65,6 +65,26 @@ func BenchmarkCalls(b *testing.B) {
 	}
 }
 
+// BenchmarkCallsAtOnce makes small calls by more and more connections.
+func BenchmarkCallsAtOnce(b *testing.B) {
+	const action, calls, most = "get_status", 16_384, 1024
+	r := newReport(b, fmt.Sprintf("%d calls of %s by 1 to %d connections", calls, action, most))
+	cpus := r.curve("CPU of a call", "connections", "microseconds")
+	waits := r.curve("The slowest of 100 calls", "connections", "microseconds")
+	apart := separate(b)
+	callers := newCallers(b, apart, action, most)
+	for connections := 1; connections <= most; connections *= 4 {
+		for _, c := range callers {
+			c.waits = nil
+		}
+		got := compare(64*mib, contenders(b, callers, connections, calls)...)
+		for _, c := range callers {
+			cpus.costs(c.name, float64(connections), got[c.name], cpu, calls)
+			waits.costs(c.name, float64(connections), c.slowest(), wall, 1)
+		}
+	}
+}
+
 func contenders(b *testing.B, callers []*caller, connections, calls int) (all []contender) {
 	for _, c := range callers {
 		all = append(all, contender{c.name, func(int) cost { return c.call(b, connections, calls) }})
@@ -74,7 +94,7 @@ func contenders(b *testing.B, callers []*caller, connections, calls int) (all []
 
 // waits adds how long the slowest of 100 calls took.
 func (r *report) waits(one, other *caller) {
-	p99 := func(c *caller) time.Duration { return slices.Sorted(slices.Values(c.waits[1:]))[rounds/2] }
+	p99 := func(c *caller) time.Duration { return median(c.slowest(), wall).wall }
 	r.target(fmt.Sprintf("p99 of %s / %s", one.name, other.name), float64(p99(one))/float64(p99(other)), 1,
 		fmt.Sprintf("(%v / %v)", p99(one).Round(time.Microsecond), p99(other).Round(time.Microsecond)))
 }
@@ -84,8 +104,16 @@ type caller struct {
 	name    string
 	pid     int
 	request []byte
-	conns   []*benchConn // as many as there are at most
-	waits   []time.Duration
+	conns   []*benchConn    // as many as there are at most
+	waits   []time.Duration // of the slowest of 100 calls, of each round
+}
+
+// slowest returns how long the slowest of 100 calls took in each round.
+func (c *caller) slowest() (each []cost) {
+	for _, wait := range c.waits[1:] {
+		each = append(each, cost{wall: wait})
+	}
+	return each
 }
 
 // newCallers starts what answers an action, each in a process of its own on one
