@@ -66,7 +66,7 @@ func (s *soak) downloadByWebSocket(name, url string) (reply, bool) {
 }
 
 // soundKinds are the kinds of which everything is known.
-var soundKinds = []string{"plain", "chunked", "fresh", "tagged", "changed", "resumed", "restarted", "broken", "short", "long",
+var soundKinds = []string{"plain", "unsized", "fresh", "tagged", "changed", "resumed", "restarted", "broken", "short", "long",
 	"gone", "busy", "moved", "away", "large"}
 
 // download downloads a file, as often as its kind says.

@@ -87,7 +87,7 @@ func (o *soakOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch kind {
 	case "plain":
 		content(text)(w, r)
-	case "chunked", "endless":
+	case "unsized", "endless":
 		chunked(text)(w, r)
 	case "fresh":
 		fresh.offer(w, r)
@@ -158,7 +158,7 @@ func tries(size int64) int64 { return (1 + soakRetries) * (size / 2) }
 
 var soakKinds = map[string]soakKind{
 	"plain":     {[]string{"fetched"}, all, false},
-	"chunked":   {[]string{"fetched"}, all, false},
+	"unsized":   {[]string{"fetched"}, all, false},
 	"fresh":     {[]string{"fetched", "fresh", "fresh"}, all, false},
 	"tagged":    {[]string{"fetched", "revalidated"}, all, false},
 	"changed":   {[]string{"fetched", "fetched"}, twice, true},
