@@ -97,6 +97,8 @@ type Cache struct {
 	scanning sync.Mutex
 	seen     map[string]shardTimes
 
+	company company
+
 	sessions sync.Mutex
 	session  *session
 	ended    bool     // no session is opened any more

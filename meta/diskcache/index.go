@@ -197,13 +197,18 @@ func (x *index) setRecord(it *item, rec *record) {
 	if x.remembered++; x.remembered < x.tooMany {
 		return
 	}
-	for _, other := range x.byName {
-		if other != it && other.record != nil && !other.pending {
-			other.record = nil
+	x.forgetRecords(it)
+	x.tooMany = max(maxRemembered, 2*x.remembered)
+}
+
+// forgetRecords forgets the records that are on disk, but that of one file.
+func (x *index) forgetRecords(but *item) {
+	for _, it := range x.byName {
+		if it != but && it.record != nil && !it.pending {
+			it.record = nil
 			x.remembered--
 		}
 	}
-	x.tooMany = max(maxRemembered, 2*x.remembered)
 }
 
 // evictable reports whether files of size bytes in all may be evicted.

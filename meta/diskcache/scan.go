@@ -35,6 +35,7 @@ func (c *Cache) scanOnce() {
 func (c *Cache) scan(all bool) {
 	c.scanning.Lock()
 	defer c.scanning.Unlock()
+	others, read := c.lookForOthers(), true
 	before := sync.OnceValue(c.namesByShard) // mostly not needed
 	var items []*item
 	used := make(map[*item]time.Time)
@@ -52,6 +53,7 @@ func (c *Cache) scan(all bool) {
 		if err != nil {
 			c.options().Logger.Warn("reading the cache", zap.Error(err))
 			delete(c.seen, shard) // it may be readable next time
+			read = false
 			continue
 		}
 		if recent := c.now().Add(-2 * time.Second); !settled || times.files.After(recent) || times.index.After(recent) {
@@ -61,9 +63,12 @@ func (c *Cache) scan(all bool) {
 		}
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.index.addAll(items)
 	c.index.useAll(used)
+	c.mu.Unlock()
+	if read {
+		c.hasRead(others)
+	}
 }
 
 // orphanAge is how long a record may be there without its file. Another host may

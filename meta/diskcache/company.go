@@ -1,0 +1,88 @@
+package diskcache
+
+import (
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// mtimeSlack is how exactly a modification time may tell two changes apart.
+const mtimeSlack = 2 * time.Second
+
+// company knows whether others store files in the directory. Whoever does has a
+// session, from before the first file on.
+type company struct {
+	mu   sync.Mutex
+	seen sessions
+	read time.Time // sessions.changed, if the directory has been read since
+}
+
+// sessions are those there are in the directory.
+type sessions struct {
+	changed time.Time // when one came or went last, as the directory has it
+	since   time.Time // when this process first saw that
+	settled bool      // no change can hide behind it
+	others  bool      // there are some beside ours
+}
+
+// alone reports whether there is nothing in the directory that this process does
+// not know of. It costs one look at a modification time.
+func (c *Cache) alone() bool {
+	s := c.lookForOthers()
+	c.company.mu.Lock()
+	defer c.company.mu.Unlock()
+	return s.settled && !s.others && s.changed.Equal(c.company.read)
+}
+
+// hasRead notes that everything in the directory has been read after s was seen.
+func (c *Cache) hasRead(s sessions) {
+	c.company.mu.Lock()
+	news := s.settled && !s.others && !s.changed.Equal(c.company.read)
+	if news {
+		c.company.read = s.changed
+	}
+	c.company.mu.Unlock()
+	if news { // others may have left other records
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.index.forgetRecords(nil)
+	}
+}
+
+// lookForOthers returns the sessions there are, with others if in doubt.
+func (c *Cache) lookForOthers() sessions {
+	c.sessions.Lock()
+	ours := c.session
+	c.sessions.Unlock()
+	unknown := sessions{others: true}
+	if ours == nil {
+		return unknown
+	}
+	temp, now := filepath.Dir(ours.dir), c.now()
+	changed, err := modified(temp)
+	if err != nil {
+		return unknown
+	}
+	c.company.mu.Lock()
+	defer c.company.mu.Unlock()
+	s := &c.company.seen
+	if s.settled && changed.Equal(s.changed) {
+		return *s
+	}
+	if !changed.Equal(s.changed) {
+		*s = sessions{changed: changed, since: now}
+	}
+	names, err := readNames(temp, "")
+	if err != nil {
+		return unknown
+	}
+	s.others = false
+	for name := range names {
+		if session, ok := strings.CutSuffix(name, lockSuffix); ok && session != filepath.Base(ours.dir) {
+			s.others = true
+		}
+	}
+	s.settled = now.Sub(s.since) > mtimeSlack
+	return *s
+}

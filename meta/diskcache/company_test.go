@@ -1,0 +1,107 @@
+package diskcache
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestAProcessThatIsAloneReadsNothingAgain(t *testing.T) {
+	a, now := open(t, t.TempDir(), Options{})
+	store(t, a, Key{1}, "first")
+	if a.alone() {
+		t.Fatal("it is alone as soon as it begins, when another may come in the same moment")
+	}
+	now.pass(mtimeSlack + time.Second)
+	if a.alone() {
+		t.Fatal("it is alone with what it has not read")
+	}
+	settle(t, a, now)
+	if !a.alone() {
+		t.Fatal("it is not alone")
+	}
+	unreadable := filepath.Join(a.dir, filesDir, Key{2}.digest()[:2])
+	if err := os.WriteFile(unreadable, nil, 0o600); err != nil { // no directory
+		t.Fatal(err)
+	}
+	if !a.Refresh(Key{2}) {
+		t.Error("it has looked at the directory")
+	}
+}
+
+func TestAProcessThatIsNotAloneAnyMoreFindsWhatAnotherStores(t *testing.T) {
+	for name, meet := range map[string]func(t *testing.T, b *Cache) (Entry, Head){
+		"while the other is there": func(t *testing.T, b *Cache) (Entry, Head) {
+			return store(t, b, Key{2}, "content"), headOf("content")
+		},
+		"when the other has gone": func(t *testing.T, b *Cache) (Entry, Head) {
+			e := store(t, b, Key{2}, "content")
+			b.syncAll(never)
+			if err := b.session.close(); err != nil {
+				t.Fatal(err)
+			}
+			return e, headOf("content")
+		},
+		"what the other has learned": func(t *testing.T, b *Cache) (Entry, Head) {
+			b.Refresh(Key{1})
+			e, ok := b.Get(Key{1})
+			if !ok {
+				t.Fatal("it is not there")
+			}
+			store(t, b, Key{3}, "else") // so that it has a session
+			b.Update(e, headOf("updated"))
+			return e, headOf("updated")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b, now := twoHosts(t, Options{})
+			first := store(t, a, Key{1}, "first")
+			a.syncAll(never)
+			settle(t, a, now)
+			wantFound(t, a, Key{1}, first, headOf("first"))
+			if !a.alone() {
+				t.Fatal("it is not alone")
+			}
+			e, head := meet(t, b)
+			if a.alone() {
+				t.Fatal("it still is")
+			}
+			key := Key{2}
+			if e.Name == first.Name {
+				key = Key{1}
+			}
+			wantFound(t, a, key, e, head)
+			settle(t, a, now)
+			wantFound(t, a, key, e, head)
+		})
+	}
+}
+
+func TestWhatOthersHaveLearnedIsReadWhenTheyAreGone(t *testing.T) {
+	a, b, now := twoHosts(t, Options{})
+	first := store(t, a, Key{1}, "first")
+	a.syncAll(never)
+	settle(t, a, now)
+	store(t, b, Key{2}, "content")
+	b.Refresh(Key{1})
+	e, _ := b.Get(Key{1})
+	b.Update(e, headOf("updated"))
+	b.syncAll(never)
+	if err := b.session.close(); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, a, now)
+	if !a.alone() {
+		t.Fatal("it is not alone")
+	}
+	wantFound(t, a, Key{1}, first, headOf("updated"))
+}
+
+// settle lets time pass until a process knows what is in the directory.
+func settle(t *testing.T, c *Cache, now *clock) {
+	t.Helper()
+	c.lookForOthers()
+	now.pass(mtimeSlack + time.Second)
+	c.scan(false)
+}
