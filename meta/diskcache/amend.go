@@ -51,6 +51,20 @@ func (c *Cache) amend(e Entry, change func(*record)) {
 	}
 }
 
+// attach has other processes find a new file, from when on it has its name. To
+// make one more file for its record takes the disk much longer: as long as
+// making and writing the file itself, if that is small.
+func (c *Cache) attach(temp string, rec *record) error {
+	if !c.allNear() {
+		return errors.ErrUnsupported
+	}
+	data, err := json.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	return c.attribute(temp, data)
+}
+
 // announce has other processes find a new file. It costs no more than it saves
 // prove: what a crash leaves of the record does not parse.
 func (c *Cache) announce(name string, rec *record) error {
@@ -115,14 +129,39 @@ func (c *Cache) prove(it *item) (*record, error) {
 	if rec == nil {
 		return nil, nil
 	}
-	if rec == written && (proven || rename(c.newPath(it.name), c.indexPath(it.name)) == nil) {
+	if rec == written && proven {
+		return rec, nil
+	}
+	if rec == written && rename(c.newPath(it.name), c.indexPath(it.name)) == nil {
+		c.detach(it)
 		return rec, nil
 	}
 	err := c.inSession(func(s *session) error { return s.writeRecord(c.indexPath(it.name), rec) })
-	if err == nil && written != nil {
+	if err != nil {
+		return rec, err
+	}
+	c.at("wrote the record")
+	switch written {
+	case nil:
+	case rec: // another process may have published more meanwhile, see there
+		_ = rename(c.newPath(it.name), c.indexPath(it.name))
+	default:
 		_ = os.Remove(c.newPath(it.name)) // an older one
 	}
-	return rec, err
+	c.detach(it)
+	return rec, nil
+}
+
+// detach takes the early record from a file that has a final one: who has the
+// file has no need of it.
+func (c *Cache) detach(it *item) {
+	c.mu.Lock()
+	attached := it.attached
+	it.attached = false
+	c.mu.Unlock()
+	if attached {
+		_ = removeAttribute(c.filePath(it.name))
+	}
 }
 
 // recordState returns the record of a file, what this process has put on disk of

@@ -89,6 +89,7 @@ func TestAFileThatCanNeverBeSyncedIsGivenUp(t *testing.T) {
 
 func TestAFileThatIsNotWholeIsForgottenWhenItCanBeRemoved(t *testing.T) {
 	c, _ := open(t, t.TempDir(), Options{})
+	c.attribute = noAttributes // its record is a file
 	e := store(t, c, Key{1}, "content")
 	if err := os.Truncate(e.Path, 3); err != nil {
 		t.Fatal(err)

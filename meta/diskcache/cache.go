@@ -9,7 +9,8 @@
 //	files/<hh>/<name>          the files, where <hh> begins <name>
 //	files/<hh>/<name>.evicting says that somebody is removing a file, see evict
 //	index/<hh>/<name>.json     a record of each file that is safely on disk
-//	index/<hh>/<name>.new      a record of a file that is not, yet
+//	index/<hh>/<name>.new      a record of a file that is not, yet, unless an
+//	                           attribute of the file is its record
 //	tmp/<process>/             files being written, see session
 //	locks/                     see Cache.Lock
 //
@@ -81,11 +82,12 @@ type Options struct {
 type Cache struct {
 	root, dir string
 	now       func() time.Time
-	uptime    func() (time.Duration, bool) // of the machine
-	kernel    string                       // that runs on it, as names of sessions have it
-	newLock   func(path string) fileLock   // of a session
-	exclusive func(path string) error      // makes an empty file, of which there is none
-	at        func(step string)            // where tests have other processes get in between
+	uptime    func() (time.Duration, bool)         // of the machine
+	kernel    string                               // that runs on it, as names of sessions have it
+	newLock   func(path string) fileLock           // of a session
+	exclusive func(path string) error              // makes an empty file, of which there is none
+	attribute func(path string, data []byte) error // gives a file its early record
+	at        func(step string)                    // where tests have other processes get in between
 
 	// Each lock may be taken while those above it are held.
 
@@ -134,6 +136,7 @@ func New(root, sub string, opts Options) *Cache {
 		kernel:    kernel(),
 		newLock:   newLock,
 		exclusive: createExclusive,
+		attribute: setAttribute,
 		at:        func(string) {},
 		seen:      make(map[string]shardTimes),
 		locks:     make(map[string]*dirLock),

@@ -94,8 +94,10 @@ func (c *Cache) mark(it *item, now time.Time) bool {
 	path := c.markPath(it.name)
 	err := c.exclusive(path)
 	if IsFull(err) { // another name for a file that is there needs no room
-		if err = os.Link(c.indexPath(it.name), path); errors.Is(err, fs.ErrNotExist) {
-			err = os.Link(c.newPath(it.name), path)
+		for _, there := range []string{c.indexPath(it.name), c.newPath(it.name), c.sessionLock()} {
+			if err = os.Link(there, path); !errors.Is(err, fs.ErrNotExist) {
+				break
+			}
 		}
 	}
 	if err == nil {

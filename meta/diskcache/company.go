@@ -24,6 +24,7 @@ type sessions struct {
 	since   time.Time // when this process first saw that
 	settled bool      // no change can hide behind it
 	others  bool      // there are some beside ours
+	far     bool      // there are some of another host, or another mount
 }
 
 // alone reports whether there is nothing in the directory that this process does
@@ -50,12 +51,19 @@ func (c *Cache) hasRead(s sessions) {
 	}
 }
 
-// lookForOthers returns the sessions there are, with others if in doubt.
+// allNear reports whether every session is of this host, and of this mount. Where
+// the directory is mounted otherwise, as by another version of NFS, a file may be
+// without its attributes. A process of another host that has just begun its
+// session counts; what was stored before is found there when it is proven, at the
+// latest.
+func (c *Cache) allNear() bool { return !c.lookForOthers().far }
+
+// lookForOthers returns the sessions there are, the worst if in doubt.
 func (c *Cache) lookForOthers() sessions {
 	c.sessions.Lock()
 	ours := c.session
 	c.sessions.Unlock()
-	unknown := sessions{others: true}
+	unknown := sessions{others: true, far: true}
 	if ours == nil {
 		return unknown
 	}
@@ -77,10 +85,13 @@ func (c *Cache) lookForOthers() sessions {
 	if err != nil {
 		return unknown
 	}
-	s.others = false
+	ourName := filepath.Base(ours.dir)
+	host, _, _ := strings.Cut(ourName, "-")
+	s.others, s.far = false, false
 	for name := range names {
-		if session, ok := strings.CutSuffix(name, lockSuffix); ok && session != filepath.Base(ours.dir) {
+		if session, ok := strings.CutSuffix(name, lockSuffix); ok && session != ourName {
 			s.others = true
+			s.far = s.far || !strings.HasPrefix(session, host+"-")
 		}
 	}
 	s.settled = now.Sub(s.since) > mtimeSlack

@@ -57,8 +57,8 @@ func TestWhatACrashLeftUnprovenGoesWhenItMay(t *testing.T) {
 			if got, ok := c.Get(Key{1}); ok != tt.found || ok && !c.Return(got) {
 				t.Errorf("it is found: %t", ok)
 			}
-			if exists(e.Path) != tt.there || exists(c.newPath(e.Name)) != tt.there {
-				t.Errorf("it is there: %t, its record: %t", exists(e.Path), exists(c.newPath(e.Name)))
+			if exists(e.Path) != tt.there || early(c, e) != tt.there {
+				t.Errorf("it is there: %t, its record: %t", exists(e.Path), early(c, e))
 			}
 			if exists(unfinished.temp.Name()) {
 				t.Error("the unfinished file is there")

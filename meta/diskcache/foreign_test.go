@@ -102,7 +102,7 @@ func TestAFileThatNobodyCanFindAnyMoreGoes(t *testing.T) {
 func TestWhatIsPrivateIsNotAnnounced(t *testing.T) {
 	a, _ := open(t, t.TempDir(), Options{Private: true})
 	e := store(t, a, Key{1}, "content")
-	if exists(a.newPath(e.Name)) {
+	if early(a, e) {
 		t.Error("it is announced")
 	}
 	a.Update(e, Head{Copy: "x"})

@@ -24,7 +24,7 @@ func (h host) process(t testing.TB, dir string, clock *clock, opts Options) *Cac
 }
 
 func (h host) runs(c *Cache, clock *clock) {
-	c.kernel, c.now = h.kernel, clock.now
+	c.kernel, c.now, c.attribute = h.kernel, clock.now, noAttributes
 	c.newLock = func(path string) fileLock {
 		return localLock{newLock(filepath.Join(h.locks, filepath.Base(path))), path}
 	}
@@ -58,6 +58,9 @@ func (l noLock) TryLock() (bool, error) {
 type fullDisk struct{ fileLock }
 
 func (fullDisk) TryLock() (bool, error) { return false, diskFull }
+
+// noAttributes is where a file can have none.
+func noAttributes(string, []byte) error { return errors.ErrUnsupported }
 
 // twoHosts returns the caches of two hosts in one directory.
 func twoHosts(t testing.TB, opts Options) (a, b *Cache, now *clock) {

@@ -31,6 +31,7 @@ type item struct {
 
 	recording sync.Mutex // by who writes its record; taken before any lock of the cache
 	written   *record    // what this process has put on disk, while it is pending
+	attached  bool       // whether the file has a record as its attribute
 }
 
 // evictable reports whether a file may go, if it was returned long enough ago.
@@ -75,7 +76,7 @@ func (x *index) candidates(key string) []*item {
 func (x *index) put(it *item) *item {
 	if known := x.byName[it.name]; known != nil {
 		known.pending, known.ours = it.pending, it.ours
-		known.written, known.claimed = it.written, it.claimed
+		known.written, known.attached, known.claimed = it.written, it.attached, it.claimed
 		x.setRecord(known, it.record)
 		it = known
 	} else {

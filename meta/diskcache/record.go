@@ -68,6 +68,15 @@ func readRecord(path string) (*record, error) {
 	return parseRecord(data)
 }
 
+// readAttached reads the early record of a file that has it as an attribute.
+func readAttached(path string) (*record, error) {
+	data, err := attributeOf(path)
+	if err != nil {
+		return nil, err
+	}
+	return parseRecord(data)
+}
+
 // writeRecord writes a record, all of it or none: what a power cut leaves of
 // it does not parse.
 func (s *session) writeRecord(path string, rec *record) error {

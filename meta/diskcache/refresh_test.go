@@ -96,23 +96,41 @@ func TestWhatAnotherHostDoesIsSeenAtOnce(t *testing.T) {
 			return e, headOf("theirs")
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			a, b, now := twoHosts(t, Options{})
-			b.Refresh(key) // when there is nothing yet
-			if exists(a.dir + "/" + filesDir) {
-				t.Error("a directory was made")
-			}
-			e, head := step(t, a, b, store(t, a, key, "content"), now)
-			wantFound(t, b, key, e, head)
-			wantFound(t, b, Key{2}, Entry{}, Head{})
-			a.syncAll(never)
-			b.syncAll(never)
-			wantFound(t, b, key, e, head)
-			if news, err := filepath.Glob(filepath.Join(a.dir, indexDir, "*", "*"+newExt)); err != nil || len(news) != 0 {
-				t.Errorf("when all is synced, %v are left", news)
-			}
-		})
+		for name, two := range map[string]func(testing.TB, Options) (a, b *Cache, now *clock){
+			name + ", on another host":    twoHosts,
+			name + ", in another process": twoProcesses,
+		} {
+			t.Run(name, func(t *testing.T) {
+				a, b, now := two(t, Options{})
+				b.Refresh(key) // when there is nothing yet
+				if exists(a.dir + "/" + filesDir) {
+					t.Error("a directory was made")
+				}
+				e, head := step(t, a, b, store(t, a, key, "content"), now)
+				wantFound(t, b, key, e, head)
+				wantFound(t, b, Key{2}, Entry{}, Head{})
+				a.syncAll(never)
+				b.syncAll(never)
+				wantFound(t, b, key, e, head)
+				if news, err := filepath.Glob(filepath.Join(a.dir, indexDir, "*", "*"+newExt)); err != nil || len(news) != 0 {
+					t.Errorf("when all is synced, %v are left", news)
+				}
+				if _, err := attributeOf(e.Path); err == nil {
+					t.Error("when all is synced, the file has a record still")
+				}
+			})
+		}
 	}
+}
+
+// twoProcesses returns the caches of two processes of one host in one directory.
+func twoProcesses(t testing.TB, opts Options) (a, b *Cache, now *clock) {
+	t.Helper()
+	dir := t.TempDir()
+	a, now = open(t, dir, opts)
+	b, _ = open(t, dir, opts)
+	b.now = now.now
+	return a, b, now
 }
 
 func TestWhatAnotherHostHasYetToSyncIsNotForUsToProve(t *testing.T) {
@@ -155,6 +173,7 @@ func TestARecordThatIsFinalIsNotWrittenAgain(t *testing.T) {
 
 func TestWhatIsPendingIsNotForgotten(t *testing.T) {
 	c, _ := open(t, t.TempDir(), Options{})
+	c.attribute = noAttributes
 	e := store(t, c, Key{1}, "content")
 	if err := os.Remove(c.newPath(e.Name)); err != nil {
 		t.Fatal(err)

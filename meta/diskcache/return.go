@@ -78,6 +78,9 @@ func (c *Cache) readRecord(it *item) (*record, error) {
 		return rec, err
 	}
 	if rec, err = readRecord(c.newPath(it.name)); errors.Is(err, fs.ErrNotExist) {
+		rec, err = readAttached(c.filePath(it.name))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
 		return readRecord(c.indexPath(it.name)) // final since
 	}
 	if err != nil {

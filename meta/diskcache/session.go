@@ -154,6 +154,16 @@ func (c *Cache) beat() {
 	}
 }
 
+// sessionLock returns the lock file of this process. It is empty if there is none.
+func (c *Cache) sessionLock() string {
+	c.sessions.Lock()
+	defer c.sessions.Unlock()
+	if c.session == nil {
+		return ""
+	}
+	return c.session.lock.Path()
+}
+
 // create creates a file that only its owner can open.
 func (s *session) create(ext string) (*os.File, error) {
 	name := strconv.FormatUint(s.files.Add(1), 10) + ext

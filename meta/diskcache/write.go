@@ -75,6 +75,9 @@ func (f *File) has(n int64) {
 
 // Write appends to the file, for which it makes room.
 func (f *File) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
 	if err := f.reserve(f.size + int64(len(p))); err != nil {
 		return 0, err
 	}
@@ -136,14 +139,19 @@ func (f *File) Commit(key Key, ext string, head Head) (Entry, error) {
 	if key != (Key{}) {
 		it.record.Key = key.String()
 	}
-	rec := it.record // which may be forgotten once it is on disk
+	rec := it.record                                  // which may be forgotten once it is on disk
+	announced := rec.Key == "" || c.options().Private // others can do without
+	if !announced && c.attach(f.temp.Name(), rec) == nil {
+		announced, it.written, it.attached = true, rec, true
+	}
+	c.at("attached")
 	if err := c.rename(f.temp.Name(), c.filePath(it.name)); err != nil {
 		return Entry{}, err
 	}
 	f.done = true
 	f.release(0)
 	c.at("renamed")
-	if rec.Key != "" && !c.options().Private && c.announce(it.name, rec) == nil { // others can do without
+	if !announced && c.announce(it.name, rec) == nil {
 		it.written = rec
 	}
 	c.at("announced")
