@@ -30,6 +30,7 @@ type dirLock struct {
 	owner string
 	since time.Time
 	own   bool // the file is not another name for that of the session
+	over  bool // it is released, as soon as the file can be removed
 }
 
 // Lock waits for a lock that all who use the directory have in common. The last
@@ -71,6 +72,24 @@ func (c *Cache) Lock(ctx context.Context, name string) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// TryLock takes a lock as Lock does, if nobody has it. It reports false, too, if
+// that cannot be told. Whoever then calls release need not look whether that
+// succeeds: it is tried again.
+func (c *Cache) TryLock(name string) (release func(), ok bool) {
+	l, err := c.take(c.lockPath(name), "")
+	if err != nil {
+		return nil, false
+	}
+	c.hold(name, l)
+	return func() {
+		if c.Unlock(context.Background(), name) != nil {
+			c.locking.Lock()
+			defer c.locking.Unlock()
+			l.over = true
+		}
+	}, true
 }
 
 // Unlock releases a lock, unless that was lost.
@@ -179,7 +198,14 @@ func (c *Cache) beatLocks() {
 	}
 	c.beat()
 	now := time.Now()
-	for _, l := range c.locks {
+	for name, l := range c.locks {
+		if l.over {
+			s := sight(l.path)
+			if s.known && s.owner() != l.owner || os.Remove(l.path) == nil {
+				delete(c.locks, name)
+			}
+			continue
+		}
 		// one that was lost may be somebody else's
 		if l.own && sight(l.path).owner() == l.owner {
 			_ = os.Chtimes(l.path, now, now)

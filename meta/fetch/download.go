@@ -76,6 +76,9 @@ func (c *Client) queue(ctx context.Context, t *turn) error {
 	if t.lock == nil {
 		return c.slots.Acquire(ctx, 1)
 	}
+	if c.slots.TryAcquire(1) {
+		return nil
+	}
 	acquired := make(chan error, 1)
 	go func() { acquired <- c.slots.Acquire(ctx, 1) }()
 	patience := time.NewTimer(slotPatience)

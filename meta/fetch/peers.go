@@ -22,6 +22,16 @@ type Peers struct {
 	// Copies are kept in a storage that all nodes have, because each has a
 	// directory of its own. It is nil if they have the same directory.
 	Copies *share.Copies
+
+	tried func() // where tests see that a lock was free
+}
+
+// tryLock takes a lock of a directory that all have, if nobody has it.
+func (p *Peers) tryLock(cache *diskcache.Cache, name string) (release func(), ok bool) {
+	if release, ok = cache.TryLock(name); ok && p.tried != nil {
+		p.tried()
+	}
+	return release, ok
 }
 
 // found is what the nodes have for a key.
@@ -56,7 +66,15 @@ func (c *Client) obtain(ctx context.Context, key diskcache.Key, req Request, p *
 		return c.download(ctx, req, p, t)
 	}
 	defer t.end()
-	before := c.look(ctx, key)
+	if t.try() { // nobody else is at it, so what there is has been there before
+		if now := c.look(ctx, key); now.fresh(req) {
+			if result, ok := c.fresh(key, req); ok {
+				return result, nil
+			}
+		}
+		return c.download(ctx, req, p, t)
+	}
+	before := c.lookWhose(ctx, key)
 	if before.fresh(req) && c.adopt(ctx, key, before, p) {
 		if result, ok := c.fresh(key, req); ok {
 			return result, nil
@@ -92,11 +110,20 @@ func (d *download) consult(ctx context.Context, key diskcache.Key) {
 	}
 }
 
+// lookWhose is look for who waits, who has to know whose turn it is.
+func (c *Client) lookWhose(ctx context.Context, key diskcache.Key) found {
+	f := c.look(ctx, key)
+	if c.opts.Peers.Copies == nil {
+		f.turn = c.cache.Turn(key.String())
+	}
+	return f
+}
+
 // look returns what the nodes have for key, as far as that can be told.
 func (c *Client) look(ctx context.Context, key diskcache.Key) found {
 	copies := c.opts.Peers.Copies
 	if copies == nil {
-		f := found{unknown: !c.cache.Refresh(key), turn: c.cache.Turn(key.String())}
+		f := found{unknown: !c.cache.Refresh(key)}
 		if entry, ok := c.cache.Get(key); ok {
 			f.set(entry.Name, entry.Head, entry.Stored)
 		}

@@ -61,6 +61,7 @@ func (cl *cluster) newNode(t *testing.T, change func(*Options), root string, cop
 	const prefix = "onebot_meta/test"
 	cache := diskcache.New(root, "cache", diskcache.Options{Mode: 0o600, Private: copies})
 	peers := &Peers{Locks: share.NewLocks(t.Context(), lockTap{cache, cl.lockers}, prefix, zap.NewNop())}
+	peers.tried = func() { cl.lockers <- struct{}{} }
 	if copies {
 		peers.Locks = share.NewLocks(t.Context(), cl.storage, prefix, zap.NewNop())
 		peers.Copies = share.NewCopies(t.Context(), cl.storage, prefix, peers.Locks, share.Options{MaxObject: 1 << 20, Logger: zap.NewNop()})

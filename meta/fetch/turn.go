@@ -49,7 +49,7 @@ type turn struct {
 // asked twice.
 func (t *turn) wait(before found) {
 	t.lock = t.opts.Peers.Locks.Acquire(t.ctx, t.key.String(), t.opts.Timeout/2, func(ctx context.Context) bool {
-		now := t.look(ctx, t.key)
+		now := t.lookWhose(ctx, t.key)
 		switch {
 		case now.unknown:
 			return false // the wait has a bound
@@ -66,6 +66,15 @@ func (t *turn) wait(before found) {
 		}
 		return now.turn != before.turn
 	})
+}
+
+// try begins the turn at once if that costs nothing but a look at the directory
+// that all nodes have.
+func (t *turn) try() (ok bool) {
+	if t.opts.Peers.Copies == nil {
+		t.lock, ok = t.opts.Peers.tryLock(t.cache, t.key.String())
+	}
+	return ok
 }
 
 // end lets another node have its turn.
