@@ -29,6 +29,7 @@ type cacheStatus struct {
 	Files     int    `json:"files"`
 	Bytes     int64  `json:"bytes"`
 	MaxSize   int64  `json:"max_size"`
+	Share     int64  `json:"share,omitempty"`
 }
 
 type downloadStatus struct {
@@ -109,7 +110,7 @@ func TestTheAdminAPITellsOfEveryHandler(t *testing.T) {
 	}
 	shared := handlerStatus{
 		Name: "b", Route: "/z", Online: true, Storage: "file_system", Connections: 1,
-		Cache: cacheStatus{c.cacheDir("b"), 2, 1003, 0},
+		Cache: cacheStatus{c.cacheDir("b"), 2, 1003, 0, 0},
 		Stat:  with(stat{"PacketReceived": 2, "PacketSent": 2}), Downloads: []downloadStatus{},
 	}
 	other := shared
@@ -117,13 +118,13 @@ func TestTheAdminAPITellsOfEveryHandler(t *testing.T) {
 	want := []handlerStatus{
 		{
 			Name: "a", Route: "/", Online: true, Storage: "file_system",
-			Cache: cacheStatus{filepath.Join(c.home, "own", "onebot_meta", "a"), 0, 0, 1 << 20},
+			Cache: cacheStatus{filepath.Join(c.home, "own", "onebot_meta", "a"), 0, 0, 1 << 20, 0},
 			Stat:  none, Downloads: []downloadStatus{},
 		},
 		other, shared,
 		{
 			Name: "c.front", Route: "/front", PassThru: true, Online: true, Storage: "file_system",
-			Cache: cacheStatus{c.cacheDir("c.front"), 0, 0, 10 << 30},
+			Cache: cacheStatus{c.cacheDir("c.front"), 0, 0, 10 << 30, 0},
 			Stat:  with(stat{"PacketReceived": 2, "PacketSent": 2, "MessageReceived": 1}), Downloads: []downloadStatus{},
 		},
 	}

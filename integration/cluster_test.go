@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -91,16 +90,7 @@ func (c *cluster) callers(t testing.TB) int {
 	t.Helper()
 	sum := 0
 	for _, node := range c.nodes {
-		a := get(t, node.client, "GET", "http://"+node.admin+"/onebot_meta/")
-		var handlers []struct{ Downloads []struct{ Callers int } }
-		if err := json.Unmarshal([]byte(a.body), &handlers); err != nil {
-			t.Fatalf("%v\n%s", err, a.body)
-		}
-		for _, h := range handlers {
-			for _, d := range h.Downloads {
-				sum += d.Callers
-			}
-		}
+		sum += node.callers(t)
 	}
 	return sum
 }

@@ -13,7 +13,8 @@ type waiting struct {
 	giveUp context.CancelFunc
 }
 
-// ask makes n identical calls and returns when all of them are in Caddy.
+// ask makes n identical calls and returns when all of them wait for the download,
+// or have been answered.
 func (c *instance) ask(t testing.TB, n int, call params) []waiting {
 	t.Helper()
 	before := c.stat(t, "/get_status")["PacketReceived"]
@@ -47,9 +48,22 @@ func (c *instance) ask(t testing.TB, n int, call params) []waiting {
 	own := int64(0)
 	eventually(t, "all calls to arrive", func() bool {
 		own++
-		return c.stat(t, "/get_status")["PacketReceived"] >= before+int64(n)+own
+		now := c.stat(t, "/get_status")
+		underWay := now["PacketReceived"] - now["PacketSent"] - now["PacketLost"] - 1 // this one
+		return now["PacketReceived"] >= before+int64(n)+own && int64(c.callers(t)) >= underWay
 	})
 	return calls
+}
+
+// callers returns how many calls of download_file wait.
+func (c *instance) callers(t testing.TB) (n int) {
+	t.Helper()
+	for _, h := range c.handlers(t) {
+		for _, d := range h.Downloads {
+			n += d.Callers
+		}
+	}
+	return n
 }
 
 // leave makes callers give up and returns when Caddy has seen it.
