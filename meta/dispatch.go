@@ -133,6 +133,7 @@ func (d *Dispatcher) startAside(p *Pending, a action, call *Call) {
 func (d *Dispatcher) background(p *Pending, a action, call *Call) bool {
 	unanswered := Call{Action: call.Action, Params: call.Params, unanswered: true}
 	unheard := *p
+	unheard.echo = nil // which may be as large as a body
 	return d.opts.Queue.Go(func(ctx context.Context) {
 		unheard.carryOut(func() (any, error) { return a.run(ctx, &unanswered) })
 		unheard.Reply(ctx)
