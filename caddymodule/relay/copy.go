@@ -17,8 +17,9 @@ const (
 
 var largeReads = sync.Pool{New: func() any { return new([largeRead]byte) }}
 
-// copyAll copies until it fails, if only with EOF. While nothing comes it keeps
-// a small buffer only, unless what came last filled the large one to its end.
+// copyAll copies to the end of from, or until it fails, as [io.Copy] does. While
+// nothing comes it keeps a small buffer only, unless what came last filled the
+// buffer there was to its end.
 func copyAll(to io.Writer, from io.Reader, small []byte) (sum int64, err error) {
 	var large *[largeRead]byte
 	defer func() {
@@ -34,6 +35,9 @@ func copyAll(to io.Writer, from io.Reader, small []byte) (sum int64, err error) 
 			if err != nil {
 				return sum, err
 			}
+		}
+		if err == io.EOF {
+			return sum, nil
 		}
 		if err != nil {
 			return sum, err

@@ -48,7 +48,7 @@ func TestRoomThatIsWaitedWith(t *testing.T) {
 			from := &measured{Reader: bytes.NewReader(in), sizes: c.sizes}
 			var out bytes.Buffer
 			n, err := copyAll(&out, from, make([]byte, smallRead))
-			if err != io.EOF || n != int64(all) || !bytes.Equal(out.Bytes(), in) {
+			if err != nil || n != int64(all) || !bytes.Equal(out.Bytes(), in) {
 				t.Errorf("copied %d of %d bytes, which are the same: %v; %v", n, all, bytes.Equal(out.Bytes(), in), err)
 			}
 			if !slices.Equal(from.rooms, c.rooms) {

@@ -31,8 +31,8 @@ func (p *pump) run() {
 		p.relay.refuseClient()
 		p.relay.linger()
 	}
-	p.up.end(err)
-	p.in.CloseWithError(err) // an EOF, too
+	p.up.end(errEnded)
+	p.in.CloseWithError(err) // or else with EOF
 }
 
 // abort makes whoever waits for the pipe wait no more.

@@ -140,19 +140,12 @@ func (c *conn) Close() error                { return c.relay.closeClient() }
 // ReadFrom implements [io.ReaderFrom], as a [net.TCPConn] does. Each piece is a
 // Write of its own, so that something else may be written between two.
 func (c *conn) ReadFrom(r io.Reader) (int64, error) {
-	return withoutEOF(copyAll(struct{ io.Writer }{c}, r, make([]byte, smallRead)))
+	return copyAll(c, r, make([]byte, smallRead))
 }
 
 // WriteTo implements [io.WriterTo], as a [net.TCPConn] does.
 func (c *conn) WriteTo(w io.Writer) (int64, error) {
-	return withoutEOF(copyAll(w, struct{ io.Reader }{c}, make([]byte, smallRead)))
-}
-
-func withoutEOF(n int64, err error) (int64, error) {
-	if err == io.EOF {
-		err = nil
-	}
-	return n, err
+	return copyAll(w, c, make([]byte, smallRead))
 }
 
 type halfCloser interface{ CloseWrite() error }
