@@ -100,7 +100,9 @@ func (h *Handler) watchBody(r *http.Request) *watchedBody {
 func (b *watchedBody) Read(p []byte) (int, error) {
 	if len(b.head) > 0 {
 		n := copy(p, b.head)
-		b.head = b.head[n:]
+		if b.head = b.head[n:]; len(b.head) == 0 {
+			b.head = nil // which would be kept as long as the call waits
+		}
 		return n, nil
 	}
 	if b.ahead != nil {

@@ -7,9 +7,11 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"weak"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
@@ -226,4 +228,22 @@ type kernel struct {
 func (k *kernel) ReadFrom(r io.Reader) (int64, error) {
 	k.direct = true
 	return io.Copy(k.ResponseRecorder, r)
+}
+
+// A call whose action is named last waits without what came before it.
+func TestWhatWasReadAheadIsNotKept(t *testing.T) {
+	sent := `{"params":"` + strings.Repeat("x", 1<<20) + `","action":"download_file"}`
+	body := &watchedBody{ReadCloser: io.NopCloser(strings.NewReader(sent))}
+	if action := body.action(2 << 20); action != "download_file" || len(body.head) != len(sent) {
+		t.Fatalf("read %d bytes ahead, and the action %q", len(body.head), action)
+	}
+	head := weak.Make(&body.head[0])
+	if read, err := io.ReadAll(body); err != nil || string(read) != sent {
+		t.Errorf("got %d bytes, %v", len(read), err)
+	}
+	runtime.GC()
+	if head.Value() != nil {
+		t.Error("it is still there")
+	}
+	runtime.KeepAlive(body)
 }
