@@ -188,10 +188,12 @@ func TestSecretsAreCollectedWhereTheyAreUsed(t *testing.T) {
 	s := newSecrets()
 	s.addConfig("onebot_meta {\n access_token literal-1 {env.TOKEN_2} \"literal-3\"\n access_token {$TOKEN_4}\n download {\n proxy http://proxy-user:proxy%2dpass@127.0.0.1\n}\n}",
 		[]string{"TOKEN_2=variable-2", "TOKEN_4=variable-4", "OTHER=not-this-one"})
+	s.addConfig("proxy {env.PROXY_5} {env.PROXY_6} {env.PROXY_7}",
+		[]string{"PROXY_5=http://127.0.0.1:20001", "PROXY_6=socks5://[::1]:20001/not-the-path", "PROXY_7=http://127.0.0.1:20003/?variable-7"})
 	s.addConfig(`{"apps":{"access_token":["in-json-1","in-json-2"]}}`, nil)
 	for _, message := range []string{
 		`{"action":"download_file","params":{"url":"http://url-user:url-pass@127.0.0.1/not-the-path?key=url%2Dquery&x=y&url-bare#x","headers":["X-Key: header-1"]}}`,
-		`{"action":"download_file","params":{"headers":"X-Key: header-2\r\nCookie: header-3"}}`,
+		`{"action":"download_file","params":{"headers":"X-Key: header-2\r\nCookie: header-3\r\nHost: localhost:20001"}}`,
 		"url=http%3A%2F%2F127.0.0.1%2F%3Fkey%3Dform-query&headers=X-Key%3Aform-header&action=download_file",
 	} {
 		s.addMessage(message, "a message")
@@ -205,7 +207,7 @@ func TestSecretsAreCollectedWhereTheyAreUsed(t *testing.T) {
 		r.Header.Set("Authorization", "Bearer in-header")
 		s.addRequest(r)
 	}
-	want := strings.Fields("literal-1 variable-2 literal-3 variable-4 proxy-user proxy%2dpass proxy-pass in-json-1 in-json-2 " +
+	want := strings.Fields("literal-1 variable-2 literal-3 variable-4 http://127.0.0.1:20003/?variable-7 proxy-user proxy%2dpass proxy-pass in-json-1 in-json-2 " +
 		"url-user url-pass url%2Dquery url-query url-bare header-1 header-2 header-3 form-query form-header in-query in-header in-get in-body")
 	f := s.finder()
 	for _, value := range want {
@@ -214,7 +216,7 @@ func TestSecretsAreCollectedWhereTheyAreUsed(t *testing.T) {
 		}
 	}
 	for value, where := range s.values {
-		if strings.Contains(value, "not-th") {
+		if strings.Contains(value, "not-th") || strings.HasSuffix(value, ":20001") {
 			t.Errorf("%s is looked for: %s", value, where)
 		}
 	}
