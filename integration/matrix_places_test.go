@@ -162,7 +162,9 @@ var downloadRules = []rule[downloadCase]{
 	{"an empty file is whole with its head", func(c downloadCase) bool {
 		return c.kind == empty && c.stage == afterHead && c.trouble.class >= ofCallers
 	}},
-	{"which way the origin is reached has no part in it", func(c downloadCase) bool { return c.stage >= queued && c.way != directly }},
+	{"which way the origin is reached has no part in it", func(c downloadCase) bool {
+		return c.stage >= queued && c.way != directly && (c.way != goingOn || c.stage == queued)
+	}},
 	{"a redirect that was followed has no part in it", func(c downloadCase) bool {
 		return c.way == afterRedirect && c.trouble.class == ofProcess
 	}},
