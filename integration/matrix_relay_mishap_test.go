@@ -41,7 +41,9 @@ func (e *encounter) strike() {
 		e.goOn()
 	case backGone:
 		e.deafen()
-		e.rush()
+		if e.at == inRequestHead {
+			e.rush()
+		}
 	case wrongToken:
 		e.rush()
 	case oversized:

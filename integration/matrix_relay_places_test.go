@@ -106,7 +106,9 @@ var relayRules = []rule[relayCase]{
 		return c.what.byBackend() && (c.at == inRequestHead || c.at == inRequestBody && c.by == byPost)
 	}},
 	{"the head of the request has the token", func(c relayCase) bool { return c.what == wrongToken && c.at != inRequestHead }},
-	{"who is connected needs no listener", func(c relayCase) bool { return c.what == backGone && c.at != inRequestHead }},
+	{"who is connected needs no listener", func(c relayCase) bool {
+		return c.what == backGone && c.at != inRequestHead && (c.at != inRequestBody || c.by != byPost)
+	}},
 	{"only a body and a message that is held have a bound", func(c relayCase) bool {
 		return c.what == oversized && !among(c.at, inRequestBody, heldBack)
 	}},
