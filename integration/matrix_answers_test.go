@@ -88,7 +88,7 @@ func (o *scripted) answer(req *http.Request, n int, here bool) []said {
 		if here && f == wrongRange {
 			first++
 		}
-		status, body = "206 Partial Content", whole[start:]
+		status, body = "206 Partial Content", whole[first:]
 		header = fmt.Sprintf("Content-Range: bytes %d-%d/%d\r\n", first, len(whole)-1, len(whole))
 	}
 	wrong := 0
