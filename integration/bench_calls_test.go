@@ -58,7 +58,7 @@ func BenchmarkCalls(b *testing.B) {
 			r.rate(got, module, fixed, calls, "calls", 0.95)
 			r.rate(got, module, bare, calls, "calls", 0)
 			r.ratio(got, module, fixed, "CPU", cpu, 0)
-			for _, c := range callers[1:] {
+			for _, c := range callers[1:3] { // the others that are Caddys
 				r.waits(callers[0], c)
 			}
 		})
@@ -72,10 +72,11 @@ func BenchmarkCallsAtOnce(b *testing.B) {
 	cpus := r.curve("CPU of a call", "connections", "microseconds")
 	waits := r.curve("The slowest of 100 calls", "connections", "microseconds")
 	apart := separate(b)
-	callers := newCallers(b, apart, action, most)
+	callers := newCallers(b, apart, action, 1)
 	for connections := 1; connections <= most; connections *= 4 {
 		for _, c := range callers {
 			c.waits = nil
+			c.dial(b, connections)
 		}
 		got := compare(64*mib, contenders(b, callers, connections, calls)...)
 		for _, c := range callers {
@@ -104,7 +105,8 @@ type caller struct {
 	name    string
 	pid     int
 	request []byte
-	conns   []*benchConn    // as many as there are at most
+	addr    string
+	conns   []*benchConn
 	waits   []time.Duration // of the slowest of 100 calls, of each round
 }
 
@@ -126,8 +128,10 @@ func newCallers(b *testing.B, apart func(func()), action string, connections int
 	}
 	var all []*caller
 	add := func(name, addr string, pid int) {
-		all = append(all, &caller{name: name, pid: pid, conns: dialBench(b, addr, connections),
-			request: fmt.Appendf(nil, "GET /%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\n\r\n", action, addr)})
+		c := &caller{name: name, pid: pid, addr: addr,
+			request: fmt.Appendf(nil, "GET /%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\n\r\n", action, addr)}
+		c.dial(b, connections)
+		all = append(all, c)
 	}
 	addCaddy := func(name, directive string) *instance {
 		var caddy *instance
@@ -166,6 +170,13 @@ func serveBare(b *testing.B, apart func(func()), body string) (addr string, pid 
 		return err == nil
 	})
 	return addr, cmd.Process.Pid
+}
+
+// dial makes connections until there are n: a Caddy closes those on which it is asked
+// for nothing.
+func (c *caller) dial(b *testing.B, n int) {
+	b.Helper()
+	c.conns = append(c.conns, dialBench(b, c.addr, n-len(c.conns))...)
 }
 
 // call makes n calls, spread over some connections, and notes how long each of
