@@ -142,3 +142,20 @@ func TestAFileWithoutAttributesHasNone(t *testing.T) {
 		t.Errorf("of a file: %v", err)
 	}
 }
+
+// A file that cannot be removed, as after its sync has failed, may be torn.
+func TestTheEarlyRecordOfAFileGoesBeforeIt(t *testing.T) {
+	a, b, _ := twoProcesses(t, Options{})
+	e := store(t, a, Key{1}, "content")
+	wantFound(t, b, Key{1}, e, headOf("content"))
+	a.at = func(step string) {
+		if step == "removed its records" {
+			wantFound(t, b, Key{1}, Entry{}, Head{})
+		}
+	}
+	a.drop(e.Name)
+	a.at = func(string) {}
+	if exists(e.Path) {
+		t.Error("it is there")
+	}
+}

@@ -158,6 +158,7 @@ func (c *Cache) drop(name string) {
 func (c *Cache) remove(name string) (gone bool, err error) {
 	newErr := os.Remove(c.newPath(name)) // before it can become the other one
 	recordErr := os.Remove(c.indexPath(name))
+	_ = removeAttribute(c.filePath(name)) // should the file stay, as it may after a sync that has failed
 	c.at("removed its records")
 	fileErr := os.Remove(c.filePath(name))
 	c.at("removed it")
