@@ -38,17 +38,23 @@ func (c *Cache) alone() bool {
 
 // hasRead notes that everything in the directory has been read after s was seen.
 func (c *Cache) hasRead(s sessions) {
+	if !c.hasNews(s) {
+		return
+	}
+	c.mu.Lock()
+	c.index.doubtRecords() // others may have left other ones
+	c.mu.Unlock()
 	c.company.mu.Lock()
-	news := s.settled && !s.others && !s.changed.Equal(c.company.read)
-	if news {
-		c.company.read = s.changed
-	}
-	c.company.mu.Unlock()
-	if news { // others may have left other records
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.index.forgetRecords(nil)
-	}
+	defer c.company.mu.Unlock()
+	c.company.read = s.changed
+}
+
+// hasNews reports whether sessions have come or gone since everything was read,
+// and only this one is left.
+func (c *Cache) hasNews(s sessions) bool {
+	c.company.mu.Lock()
+	defer c.company.mu.Unlock()
+	return s.settled && !s.others && !s.changed.Equal(c.company.read)
 }
 
 // allNear reports whether every session is of this host, and of this mount. Where

@@ -105,3 +105,37 @@ func settle(t *testing.T, c *Cache, now *clock) {
 	now.pass(mtimeSlack + time.Second)
 	c.scan(false)
 }
+
+func TestWhatOthersHaveLearnedOfAFileThatIsNotSyncedIsNotMissed(t *testing.T) {
+	for name, tt := range map[string]struct {
+		learn func(b *Cache, e Entry, now *clock)
+		head  Head
+	}{
+		"an update": {func(b *Cache, e Entry, now *clock) {
+			head := headOf("updated")
+			head.Received = now.now()
+			b.Update(e, head)
+		}, headOf("updated")},
+		"that it must not be reused": {func(b *Cache, e Entry, _ *clock) { b.Forget(e) }, Head{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b, now := twoHosts(t, Options{})
+			first := store(t, a, Key{1}, "first") // which a slow disk takes long to sync
+			wantFound(t, b, Key{1}, first, headOf("first"))
+			tt.learn(b, first, now)
+			if err := b.session.close(); err != nil {
+				t.Fatal(err)
+			}
+			settle(t, a, now)
+			if !a.alone() {
+				t.Fatal("it is not alone")
+			}
+			a.syncAll(never)
+			a.Refresh(Key{1})
+			got, ok := a.Get(Key{1})
+			if ok != (tt.head.Header != nil) || got.Head.Header.Get("Etag") != tt.head.Header.Get("Etag") {
+				t.Errorf("got %+v, %t", got, ok)
+			}
+		})
+	}
+}

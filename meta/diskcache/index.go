@@ -22,6 +22,7 @@ type item struct {
 	pending bool      // whether this process has yet to sync it, or its record
 	ours    bool      // whether this process has written it
 	queued  bool      // whether it is in Cache.unsynced
+	doubted bool      // whether another process may have changed its record
 	failed  int       // how often it could not be opened to be synced
 	record  *record   // nil if it is not remembered
 	place   *list.Element
@@ -198,18 +199,31 @@ func (x *index) setRecord(it *item, rec *record) {
 	if x.remembered++; x.remembered < x.tooMany {
 		return
 	}
-	x.forgetRecords(it)
-	x.tooMany = max(maxRemembered, 2*x.remembered)
-}
-
-// forgetRecords forgets the records that are on disk, but that of one file.
-func (x *index) forgetRecords(but *item) {
-	for _, it := range x.byName {
-		if it != but && it.record != nil && !it.pending {
-			it.record = nil
+	for _, other := range x.byName {
+		if other != it && other.record != nil && !other.pending {
+			other.record = nil
 			x.remembered--
 		}
 	}
+	x.tooMany = max(maxRemembered, 2*x.remembered)
+}
+
+// doubtRecords forgets the records that are on disk. Those that are not, yet, are
+// to be compared with what is there until they are.
+func (x *index) doubtRecords() {
+	for _, it := range x.byName {
+		if it.pending {
+			it.doubted = true
+		} else {
+			x.setRecord(it, nil)
+		}
+	}
+}
+
+// doubted reports whether another process may have changed the record of one of
+// some files.
+func doubted(items []*item) bool {
+	return slices.ContainsFunc(items, func(it *item) bool { return it.doubted })
 }
 
 // evictable reports whether files of size bytes in all may be evicted.

@@ -15,13 +15,15 @@ import (
 // is not ok.
 func (c *Cache) Refresh(key Key) (ok bool) {
 	c.scanOnce()
-	if c.alone() {
-		return true
-	}
+	alone := c.alone()
 	digest := key.digest()
 	c.mu.Lock()
 	before := c.index.candidates(digest)
+	known := alone && !doubted(before)
 	c.mu.Unlock()
+	if known {
+		return true
+	}
 	shard := digest[:2]
 	records, err := readNames(filepath.Join(c.dir, indexDir, shard), digest) // first, as in scanShard
 	if err != nil {
@@ -56,7 +58,7 @@ func (c *Cache) refresh(name string, proven bool) {
 		return
 	}
 	if it != nil && !it.pending {
-		it.proven = proven
+		it.proven, it.doubted = proven, false
 		c.index.setRecord(it, nil) // it is read again when it is asked for
 	}
 	c.mu.Unlock()
