@@ -86,6 +86,7 @@ type Cache struct {
 	kernel    string                               // that runs on it, as names of sessions have it
 	newLock   func(path string) fileLock           // of a session
 	exclusive func(path string) error              // makes an empty file, of which there is none
+	dirTime   func(path string) time.Time          // a modification time, which may be an old one
 	attribute func(path string, data []byte) error // gives a file its early record
 	at        func(step string)                    // where tests have other processes get in between
 
@@ -136,6 +137,7 @@ func New(root, sub string, opts Options) *Cache {
 		kernel:    kernel(),
 		newLock:   newLock,
 		exclusive: createExclusive,
+		dirTime:   modTime,
 		attribute: setAttribute,
 		at:        func(string) {},
 		seen:      make(map[string]shardTimes),

@@ -139,3 +139,27 @@ func TestWhatOthersHaveLearnedOfAFileThatIsNotSyncedIsNotMissed(t *testing.T) {
 		})
 	}
 }
+
+// A network file system may show the times of directories as they were.
+func TestWhatOthersLeftIsReadWhateverIsRememberedOfItsDirectory(t *testing.T) {
+	a, b, now := twoHosts(t, Options{})
+	store(t, a, Key{1}, "first")
+	a.syncAll(never)
+	settle(t, a, now)
+	remembered := make(map[string]time.Time)
+	for _, dir := range []string{filesDir, indexDir} {
+		shard := filepath.Join(a.dir, dir, Key{1}.digest()[:2])
+		remembered[shard] = modTime(shard)
+	}
+	a.dirTime = func(path string) time.Time { return remembered[path] }
+	e := store(t, b, Key{1}, "content")
+	b.syncAll(never)
+	if err := b.session.close(); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, a, now)
+	if !a.alone() {
+		t.Fatal("it is not alone")
+	}
+	wantFound(t, a, Key{1}, e, headOf("content"))
+}

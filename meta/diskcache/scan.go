@@ -36,14 +36,22 @@ func (c *Cache) scan(all bool) {
 	c.scanning.Lock()
 	defer c.scanning.Unlock()
 	others, read := c.lookForOthers(), true
+	changed := c.dirTime
+	if c.hasNews(others) { // which are not missed for a while only, but for good
+		changed = func(dir string) time.Time {
+			at, err := modified(dir)
+			read = read && (err == nil || errors.Is(err, fs.ErrNotExist))
+			return at
+		}
+	}
 	before := sync.OnceValue(c.namesByShard) // mostly not needed
 	var items []*item
 	used := make(map[*item]time.Time)
 	for i := range shards {
 		shard := fmt.Sprintf("%02x", i)
 		times := shardTimes{
-			files: modTime(filepath.Join(c.dir, filesDir, shard)),
-			index: modTime(filepath.Join(c.dir, indexDir, shard)),
+			files: changed(filepath.Join(c.dir, filesDir, shard)),
+			index: changed(filepath.Join(c.dir, indexDir, shard)),
 		}
 		if !all && times == c.seen[shard] {
 			continue
