@@ -73,11 +73,12 @@ func (c *Cache) lookForOthers() sessions {
 	if ours == nil {
 		return unknown
 	}
-	temp, now := filepath.Dir(ours.dir), c.now()
+	temp := filepath.Dir(ours.dir)
 	changed, err := modified(temp)
 	if err != nil {
 		return unknown
 	}
+	now := c.now() // not before, lest the change be newer
 	c.company.mu.Lock()
 	defer c.company.mu.Unlock()
 	s := &c.company.seen

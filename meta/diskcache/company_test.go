@@ -163,3 +163,22 @@ func TestWhatOthersLeftIsReadWhateverIsRememberedOfItsDirectory(t *testing.T) {
 	}
 	wantFound(t, a, Key{1}, e, headOf("content"))
 }
+
+func TestATimeIsAsOldAsItWasSeenToBe(t *testing.T) {
+	a, now := open(t, t.TempDir(), Options{})
+	store(t, a, Key{1}, "first")
+	temp := filepath.Join(a.dir, tempDir)
+	a.now = func() time.Time { // when the process is held up, and another one comes and goes
+		a.now = now.now
+		then := now.now()
+		now.pass(mtimeSlack + time.Second)
+		if err := os.Chtimes(temp, now.now(), now.now()); err != nil {
+			t.Fatal(err)
+		}
+		return then
+	}
+	a.lookForOthers()
+	if a.lookForOthers().settled {
+		t.Error("no other change can hide behind one of this moment")
+	}
+}
