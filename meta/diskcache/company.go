@@ -64,6 +64,14 @@ func (c *Cache) hasNews(s sessions) bool {
 // latest.
 func (c *Cache) allNear() bool { return !c.lookForOthers().far }
 
+// lookAgain has the sessions looked for whatever the time of their directory says,
+// which some file systems do not keep.
+func (c *Cache) lookAgain() {
+	c.company.mu.Lock()
+	defer c.company.mu.Unlock()
+	c.company.seen.settled = false
+}
+
 // lookForOthers returns the sessions there are, the worst if in doubt.
 func (c *Cache) lookForOthers() sessions {
 	c.sessions.Lock()
@@ -100,6 +108,9 @@ func (c *Cache) lookForOthers() sessions {
 			s.others = true
 			s.far = s.far || !strings.HasPrefix(session, host+"-")
 		}
+	}
+	if s.others {
+		c.company.read = time.Time{} // whether or not times tell of them
 	}
 	s.settled = now.Sub(s.since) > mtimeSlack
 	return *s

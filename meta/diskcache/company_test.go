@@ -182,3 +182,22 @@ func TestATimeIsAsOldAsItWasSeenToBe(t *testing.T) {
 		t.Error("no other change can hide behind one of this moment")
 	}
 }
+
+func TestASessionIsFoundAlsoIfNoTimeTellsOfIt(t *testing.T) {
+	a, b, now := twoHosts(t, Options{})
+	store(t, a, Key{1}, "first")
+	settle(t, a, now)
+	temp := filepath.Join(a.dir, tempDir)
+	before := modTime(temp)
+	e := store(t, b, Key{2}, "content")
+	if err := os.Chtimes(temp, before, before); err != nil {
+		t.Fatal(err)
+	}
+	a.scan(false)
+	wantFound(t, a, Key{2}, e, headOf("content"))
+	if a.alone() {
+		t.Error("it is alone")
+	}
+	later := store(t, b, Key{3}, "later")
+	wantFound(t, a, Key{3}, later, headOf("later"))
+}

@@ -35,6 +35,7 @@ func (c *Cache) scanOnce() {
 func (c *Cache) scan(all bool) {
 	c.scanning.Lock()
 	defer c.scanning.Unlock()
+	c.lookAgain()
 	others, read := c.lookForOthers(), true
 	changed := c.dirTime
 	if c.hasNews(others) { // which are not missed for a while only, but for good
