@@ -104,7 +104,8 @@ func (c *Cache) lookForOthers() sessions {
 	host, _, _ := strings.Cut(ourName, "-")
 	s.others, s.far = false, false
 	for name := range names {
-		if session, ok := strings.CutSuffix(name, lockSuffix); ok && session != ourName {
+		// who has lost the lock, as to one who took it for dead, may live
+		if session := strings.TrimSuffix(name, lockSuffix); session != ourName {
 			s.others = true
 			s.far = s.far || !strings.HasPrefix(session, host+"-")
 		}

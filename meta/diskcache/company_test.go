@@ -201,3 +201,15 @@ func TestASessionIsFoundAlsoIfNoTimeTellsOfIt(t *testing.T) {
 	later := store(t, b, Key{3}, "later")
 	wantFound(t, a, Key{3}, later, headOf("later"))
 }
+
+func TestASessionWithoutALockIsOneOfOthers(t *testing.T) {
+	a, b, now := twoHosts(t, Options{})
+	store(t, a, Key{1}, "first")
+	store(t, b, Key{2}, "content")
+	if err := os.Remove(b.session.lock.Path()); err != nil { // as by who takes it for dead
+		t.Fatal(err)
+	}
+	settle(t, a, now)
+	e := store(t, b, Key{3}, "more")
+	wantFound(t, a, Key{3}, e, headOf("more"))
+}
