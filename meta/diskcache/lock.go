@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -83,13 +84,13 @@ func (c *Cache) TryLock(name string) (release func(), ok bool) {
 		return nil, false
 	}
 	c.hold(name, l)
-	return func() {
+	return sync.OnceFunc(func() {
 		if c.Unlock(context.Background(), name) != nil {
 			c.locking.Lock()
 			defer c.locking.Unlock()
 			l.over = true
 		}
-	}, true
+	}), true
 }
 
 // Unlock releases a lock, unless that was lost.

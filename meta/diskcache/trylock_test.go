@@ -30,6 +30,15 @@ func TestALockIsTriedOnce(t *testing.T) {
 	if err := b.Unlock(context.Background(), "x"); err != nil {
 		t.Error(err)
 	}
+	again, ok := a.TryLock("x")
+	if !ok {
+		t.Fatal("it is not to be had again")
+	}
+	release()
+	if _, ok := b.TryLock("x"); ok {
+		t.Error("two have it, since one has released what it had before")
+	}
+	again()
 }
 
 func TestALockThatCannotBeRemovedGoesLater(t *testing.T) {
