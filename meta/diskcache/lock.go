@@ -202,7 +202,7 @@ func (c *Cache) beatLocks() {
 	for name, l := range c.locks {
 		if l.over {
 			s := sight(l.path)
-			if s.known && s.owner() != l.owner || os.Remove(l.path) == nil {
+			if s.known && (s.owner() != l.owner || os.Remove(l.path) == nil) {
 				delete(c.locks, name)
 			}
 			continue

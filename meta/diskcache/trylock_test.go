@@ -70,3 +70,32 @@ func TestALockThatCannotBeRemovedGoesLater(t *testing.T) {
 		t.Errorf("it is there still, %v", err)
 	}
 }
+
+func TestALockThatCannotBeLookedAtIsNotRemoved(t *testing.T) {
+	c, _ := open(t, t.TempDir(), Options{})
+	release, ok := c.TryLock("x")
+	if !ok {
+		t.Fatal("it is not to be had")
+	}
+	path := c.lockPath("x")
+	if err := errors.Join(os.Remove(path), os.MkdirAll(path+"/y", 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	release() // which fails
+	// what leads to itself cannot be opened
+	if err := errors.Join(os.RemoveAll(path), os.Symlink(path, path)); err != nil {
+		t.Fatal(err)
+	}
+	if c.beatLocks(); len(c.locks) != 1 {
+		t.Error("it is forgotten")
+	}
+	if _, err := os.Lstat(path); err != nil {
+		t.Errorf("whosever it is by now, it is removed: %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if c.beatLocks(); len(c.locks) != 0 {
+		t.Error("it is still to be removed")
+	}
+}
