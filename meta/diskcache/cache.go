@@ -21,7 +21,9 @@
 // Processes on several hosts may use one directory of a network file system.
 // They rely on what such a system promises of its directories, that a file is
 // made, renamed or removed once, and on clocks that differ by no more than half
-// a minute; not on locks, which may be those of a host alone.
+// a minute; not on locks, which may be those of a host alone. Where a directory's
+// modification time does not tell that something has come or gone, they find what
+// others have stored up to a minute later.
 package diskcache
 
 import (

@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"regexp"
 	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -29,8 +30,20 @@ func TestMain(m *testing.M) {
 // clock is a time that tests set.
 type clock struct{ time.Time }
 
-func (c *clock) now() time.Time        { return c.Time }
-func (c *clock) pass(by time.Duration) { c.Time = c.Add(by) }
+// What runs in the background looks at the clocks, too.
+var clocks sync.Mutex
+
+func (c *clock) now() time.Time {
+	clocks.Lock()
+	defer clocks.Unlock()
+	return c.Time
+}
+
+func (c *clock) pass(by time.Duration) {
+	clocks.Lock()
+	defer clocks.Unlock()
+	c.Time = c.Add(by)
+}
 
 // open returns a cache in dir whose time stands still. It is closed at the end
 // of the test.

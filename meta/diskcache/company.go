@@ -59,9 +59,9 @@ func (c *Cache) hasNews(s sessions) bool {
 
 // allNear reports whether every session is of this host, and of this mount. Where
 // the directory is mounted otherwise, as by another version of NFS, a file may be
-// without its attributes. A process of another host that has just begun its
-// session counts; what was stored before is found there when it is proven, at the
-// latest.
+// without its attributes. A process of another host counts from when it has a
+// session, which its first download gives it; what was stored before is found
+// there when it is proven, at the latest.
 func (c *Cache) allNear() bool { return !c.lookForOthers().far }
 
 // lookAgain has the sessions looked for whatever the time of their directory says,

@@ -98,6 +98,18 @@ func TestWhatOthersHaveLearnedIsReadWhenTheyAreGone(t *testing.T) {
 	wantFound(t, a, Key{1}, first, headOf("updated"))
 }
 
+func TestAProcessSoonKnowsThatItIsAlone(t *testing.T) {
+	t.Parallel() // it waits
+	c, now := crashing(t.TempDir(), Options{})
+	store(t, c, Key{1}, "content")
+	c.lookForOthers()
+	now.pass(mtimeSlack + time.Second)
+	c.background.Wait() // until the file has been synced
+	if !c.alone() {
+		t.Error("it is not")
+	}
+}
+
 // settle lets time pass until a process knows what is in the directory.
 func settle(t *testing.T, c *Cache, now *clock) {
 	t.Helper()

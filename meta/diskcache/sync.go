@@ -53,6 +53,10 @@ func (c *Cache) syncLoop() {
 				return false
 			}
 		})
+		// by now it is known who else is there: not only when it is looked next
+		if !c.options().Private && c.hasNews(c.lookForOthers()) {
+			c.scan(false)
+		}
 		c.mu.Lock()
 		if len(c.unsynced) == 0 {
 			c.syncing = false
