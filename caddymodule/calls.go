@@ -67,7 +67,7 @@ func (c *calls) take(message, echo []byte, send func(reply []byte) (delivered bo
 		return
 	}
 	size := int64(len(message)) // and not message itself, which would be kept
-	// a goroutine of its own is small as long as it waits, see beginSmall
+	// a goroutine of its own is small as long as it waits, see beginApart
 	go func() {
 		defer c.leave(size)
 		pending.Wait(c.ctx)

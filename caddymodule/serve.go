@@ -80,7 +80,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, action string, 
 	if b.ask == nil && h.dispatcher.Instant(action) {
 		pending, refused = h.begin(w, r, action, b)
 	} else {
-		pending, refused = h.beginSmall(w, r, action, b)
+		pending, refused = h.beginApart(w, r, action, b)
 	}
 	if refused != nil {
 		h.measureCall(refused.action, refused.why.failure.Retcode, start)
@@ -123,12 +123,12 @@ func (h *Handler) check(r *http.Request, call *meta.Call, err error) error {
 	return err
 }
 
-// beginSmall is begin for a call that may wait, in a goroutine of its own. A
+// beginApart is begin for a call that may wait, in a goroutine of its own. A
 // goroutine keeps the largest stack that it ever needed: without this, each of
 // many calls that wait for a download would hold 8 KiB more, as
 // BenchmarkWaitingCalls shows. It costs a few microseconds, so what never waits
 // does without.
-func (h *Handler) beginSmall(w http.ResponseWriter, r *http.Request, action string, b behind) (*meta.Pending, *refusedCall) {
+func (h *Handler) beginApart(w http.ResponseWriter, r *http.Request, action string, b behind) (*meta.Pending, *refusedCall) {
 	type result struct {
 		pending  *meta.Pending
 		refused  *refusedCall

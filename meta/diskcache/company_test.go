@@ -37,10 +37,7 @@ func TestAProcessThatIsNotAloneAnyMoreFindsWhatAnotherStores(t *testing.T) {
 		},
 		"when the other has gone": func(t *testing.T, b *Cache) (Entry, Head) {
 			e := store(t, b, Key{2}, "content")
-			b.syncAll(never)
-			if err := b.session.close(); err != nil {
-				t.Fatal(err)
-			}
+			leave(t, b)
 			return e, headOf("content")
 		},
 		"what the other has learned": func(t *testing.T, b *Cache) (Entry, Head) {
@@ -87,10 +84,7 @@ func TestWhatOthersHaveLearnedIsReadWhenTheyAreGone(t *testing.T) {
 	b.Refresh(Key{1})
 	e, _ := b.Get(Key{1})
 	b.Update(e, headOf("updated"))
-	b.syncAll(never)
-	if err := b.session.close(); err != nil {
-		t.Fatal(err)
-	}
+	leave(t, b)
 	settle(t, a, now)
 	if !a.alone() {
 		t.Fatal("it is not alone")
@@ -107,6 +101,15 @@ func TestAProcessSoonKnowsThatItIsAlone(t *testing.T) {
 	c.background.Wait() // until the file has been synced
 	if !c.alone() {
 		t.Error("it is not")
+	}
+}
+
+// leave does what the end of a process does.
+func leave(t *testing.T, c *Cache) {
+	t.Helper()
+	c.syncAll(never)
+	if err := c.session.close(); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -165,10 +168,7 @@ func TestWhatOthersLeftIsReadWhateverIsRememberedOfItsDirectory(t *testing.T) {
 	}
 	a.dirTime = func(path string) time.Time { return remembered[path] }
 	e := store(t, b, Key{1}, "content")
-	b.syncAll(never)
-	if err := b.session.close(); err != nil {
-		t.Fatal(err)
-	}
+	leave(t, b)
 	settle(t, a, now)
 	if !a.alone() {
 		t.Fatal("it is not alone")
