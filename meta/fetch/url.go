@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"errors"
+	"net"
 	"net/url"
 	"strings"
 
@@ -42,6 +43,11 @@ func checkURL(u *url.URL) error {
 		return errors.New("no host")
 	}
 	if err := egress.CheckPort(u.Port()); err != nil {
+		return err
+	}
+	// net/url takes a host with a bracket in it, for which net/http may make a
+	// connection and forget to close it
+	if _, _, err := net.SplitHostPort(net.JoinHostPort(u.Hostname(), "1")); err != nil {
 		return err
 	}
 	return egress.CheckHost(u.Hostname())

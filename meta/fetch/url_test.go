@@ -62,6 +62,7 @@ func TestParseURL(t *testing.T) {
 		"http://a/%zz":           BadURL,
 		"http://a\r\nX: y/":      BadURL,
 		"http://a b/":            BadURL,
+		"http://a]b/":            BadURL,
 		"http://0x7f000001/":     BadURL,
 		"http://127.0.0.1.:80/":  BadURL,
 	} {
