@@ -141,8 +141,8 @@ func FuzzHandshake(f *testing.F) {
 		}
 		theirs := &wired{Reader: bytes.NewReader(request.Bytes())}
 		_, err = ws.Upgrader{}.Upgrade(theirs)
-		if !strings.EqualFold(strings.TrimSpace(upgrade), "websocket") || !plainList.MatchString(connection) {
-			return // that one wants nothing else in Upgrade, and takes Connection apart as a whole
+		if !strings.EqualFold(strings.TrimSpace(upgrade), "websocket") || !plainList.MatchString(connection) || strings.Contains(version+key, "\n") {
+			return // that one wants nothing else in Upgrade, takes Connection apart as a whole, and joins no lines
 		}
 		if err != nil {
 			t.Fatalf("%q: the other says %v", request.String(), err)

@@ -30,7 +30,11 @@ await perform({
       if (bot.status === Universal.Status.OFFLINE) setImmediate(() => task.offline ? resolve() : refused(bot.error)) // which is set then
     }))
     await app.start()
-    if (port) await tell({ port: app.server.port })
+    if (port) {
+      const { _http: server } = app.server // which has its port before it listens
+      if (!server.listening) await new Promise((resolve) => server.once('listening', resolve))
+      await tell({ port: app.server.port })
+    }
     await settled
   },
   call: (action, params) => bot.internal[camelize(action)]?.(...Object.values(params)) ?? bot.internal._get(action, params),
