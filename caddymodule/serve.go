@@ -84,8 +84,7 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, action string, 
 	}
 	if refused != nil {
 		h.measureCall(refused.action, refused.why.failure.Retcode, start)
-		h.prepareRefusal(w, r, refused.why)
-		return refused.why.status, meta.Failure(refused.why.failure, refused.echo)
+		return h.prepareRefusal(w, r, refused.why, refused.echo)
 	}
 	pending.Wait(r.Context())
 	reply = pending.Reply(r.Context())
@@ -155,12 +154,13 @@ func (h *Handler) beginApart(w http.ResponseWriter, r *http.Request, action stri
 
 // refuse answers a request that is no call, or not let in.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, why refusal) {
-	h.prepareRefusal(w, r, why)
-	deliver(w, r, why.status, meta.Failure(why.failure, nil))
+	status, reply := h.prepareRefusal(w, r, why, nil)
+	deliver(w, r, status, reply)
 }
 
-// prepareRefusal logs a refusal and sets the headers that belong to it.
-func (h *Handler) prepareRefusal(w http.ResponseWriter, r *http.Request, why refusal) {
+// prepareRefusal logs a refusal, sets the headers that belong to it, and returns
+// the HTTP status and the reply.
+func (h *Handler) prepareRefusal(w http.ResponseWriter, r *http.Request, why refusal, echo json.RawMessage) (status int, reply *meta.Reply) {
 	message := "refused call"
 	if why == errUnauthorized || why == errForbidden {
 		message = "refused token" // sampled apart, so that one does not hide the other
@@ -175,6 +175,7 @@ func (h *Handler) prepareRefusal(w http.ResponseWriter, r *http.Request, why ref
 	case http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", why.allow)
 	}
+	return why.status, meta.Failure(why.failure, echo)
 }
 
 // clientIP is the field of a log line that says who sent r.

@@ -27,13 +27,16 @@ type sessions struct {
 	far     bool      // there are some of another host, or another mount
 }
 
+// oursAlone reports whether there is certainly none but ours.
+func (s sessions) oursAlone() bool { return s.settled && !s.others }
+
 // alone reports whether there is nothing in the directory that this process does
 // not know of. It costs one look at a modification time.
 func (c *Cache) alone() bool {
 	s := c.lookForOthers()
 	c.company.mu.Lock()
 	defer c.company.mu.Unlock()
-	return s.settled && !s.others && s.changed.Equal(c.company.read)
+	return s.oursAlone() && s.changed.Equal(c.company.read)
 }
 
 // hasRead notes that everything in the directory has been read after s was seen.
@@ -54,7 +57,7 @@ func (c *Cache) hasRead(s sessions) {
 func (c *Cache) hasNews(s sessions) bool {
 	c.company.mu.Lock()
 	defer c.company.mu.Unlock()
-	return s.settled && !s.others && !s.changed.Equal(c.company.read)
+	return s.oursAlone() && !s.changed.Equal(c.company.read)
 }
 
 // allNear reports whether every session is of this host, and of this mount. Where

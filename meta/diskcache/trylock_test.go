@@ -43,19 +43,7 @@ func TestALockIsTriedOnce(t *testing.T) {
 
 func TestALockThatCannotBeRemovedGoesLater(t *testing.T) {
 	c, _ := open(t, t.TempDir(), Options{})
-	release, ok := c.TryLock("x")
-	if !ok {
-		t.Fatal("it is not to be had")
-	}
-	path := c.lockPath("x")
-	// a directory that is not empty cannot be removed
-	if err := errors.Join(os.Remove(path), os.MkdirAll(path+"/y", 0o700)); err != nil {
-		t.Fatal(err)
-	}
-	release()
-	if err := os.RemoveAll(path); err != nil {
-		t.Fatal(err)
-	}
+	path := releaseInVain(t, c, "x")
 	c.locking.Lock()
 	l := c.locks["x"]
 	c.locking.Unlock()
@@ -73,17 +61,9 @@ func TestALockThatCannotBeRemovedGoesLater(t *testing.T) {
 
 func TestALockThatCannotBeLookedAtIsNotRemoved(t *testing.T) {
 	c, _ := open(t, t.TempDir(), Options{})
-	release, ok := c.TryLock("x")
-	if !ok {
-		t.Fatal("it is not to be had")
-	}
-	path := c.lockPath("x")
-	if err := errors.Join(os.Remove(path), os.MkdirAll(path+"/y", 0o700)); err != nil {
-		t.Fatal(err)
-	}
-	release() // which fails
+	path := releaseInVain(t, c, "x")
 	// what leads to itself cannot be opened
-	if err := errors.Join(os.RemoveAll(path), os.Symlink(path, path)); err != nil {
+	if err := os.Symlink(path, path); err != nil {
 		t.Fatal(err)
 	}
 	if c.beatLocks(); len(c.locks) != 1 {
@@ -98,4 +78,24 @@ func TestALockThatCannotBeLookedAtIsNotRemoved(t *testing.T) {
 	if c.beatLocks(); len(c.locks) != 0 {
 		t.Error("it is still to be removed")
 	}
+}
+
+// releaseInVain takes a lock and releases it when its file cannot be removed. It
+// returns where that was.
+func releaseInVain(t *testing.T, c *Cache, name string) (path string) {
+	t.Helper()
+	release, ok := c.TryLock(name)
+	if !ok {
+		t.Fatal("it is not to be had")
+	}
+	path = c.lockPath(name)
+	// a directory that is not empty cannot be removed
+	if err := errors.Join(os.Remove(path), os.MkdirAll(path+"/y", 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
